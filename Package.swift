@@ -1,0 +1,49 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Numeric targets are built for x86-64-v3 (AVX2, FMA); MCM itself is not, so that it can tell an older CPU so.
+#if arch(x86_64)
+let numeric: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+#else
+let numeric: [SwiftSetting] = []
+#endif
+// Kernels are optimised in debug builds too: unoptimised numeric code is a hundred times slower.
+let kernels: [SwiftSetting] = numeric + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+let root = Context.packageDirectory
+
+let package = Package(
+    name: "mcm",
+    products: [.library(name: "mcm", type: .dynamic, targets: ["MCM"])],
+    targets: [
+        .systemLibrary(name: "CMCM", path: "include"),
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+        .target(name: "CShims"),
+
+        // One-way: each target knows only those above it.
+        .target(name: "Kernels", dependencies: ["CShims"], swiftSettings: kernels),
+        .target(name: "Checkpoint", dependencies: ["Kernels"], swiftSettings: numeric),
+        .target(name: "Images", dependencies: ["Kernels", "CPNG"], swiftSettings: numeric),
+        .target(name: "Sampling", dependencies: ["Kernels"], swiftSettings: numeric),
+        .target(name: "Networks", dependencies: ["Kernels", "Checkpoint"], swiftSettings: numeric),
+        .target(
+            name: "Pipeline", dependencies: ["Networks", "Sampling", "Images", "Checkpoint", "Kernels"],
+            swiftSettings: numeric),
+        .target(
+            name: "MCM", dependencies: ["Pipeline", "CMCM", "CShims"],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-Xlinker", "--version-script=\(root)/Sources/MCM/mcm.map", "-Xlinker",
+                    "--gc-sections", "-Xlinker", "-soname=libmcm.so.1", "-Xlinker", "-znodelete",
+                ])
+            ]),
+
+        .target(name: "TestSupport", dependencies: ["Kernels", "Checkpoint"], path: "Tests/TestSupport"),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"], swiftSettings: numeric),
+        .testTarget(name: "CheckpointTests", dependencies: ["Checkpoint", "TestSupport"]),
+        .testTarget(name: "ImagesTests", dependencies: ["Images", "TestSupport"]),
+        .testTarget(name: "SamplingTests", dependencies: ["Sampling", "TestSupport"]),
+        .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),
+        .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "TestSupport"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,22 @@
+/// The one error type of the library: a kind, which the C layer maps to a status, and one line of text that says
+/// which file, tensor, key or argument, what was found and what was expected.
+public struct MCMError: Error, Equatable, CustomStringConvertible {
+    public enum Kind: Sendable {
+        // Misuse by the caller.
+        case invalidArgument, structSize, size, state, incompatible
+        // Data or environment.
+        case io, format, unsupported, outOfMemory, cpu
+        // A callback asked to stop.
+        case cancelled
+    }
+
+    public let kind: Kind
+    public let message: String
+
+    public init(_ kind: Kind, _ message: String) {
+        self.kind = kind
+        self.message = message
+    }
+
+    public var description: String { message }
+}

@@ -1,0 +1,467 @@
+/*
+ * libmcm: controllable diffusion inside your own program.
+ *
+ * Loads a pretrained diffusion model in diffusers format, attaches multimodal conditioning modules (MCM; Ham et
+ * al., SIGGRAPH 2023, arXiv 2302.12764) and lets the caller drive sampling at one of three levels:
+ *
+ *   1. mcm_generate          one call, with a progress callback that can cancel;
+ *   2. mcm_session_*         create, seed, condition, step, inspect, edit, decode;
+ *   3. mcm_model_predict,    the raw parts, for a loop of the caller's own.
+ *      mcm_modulator_modulate,
+ *      mcm_scheduler_step
+ *
+ * The three run the same arithmetic: for the same seed they give the same image, bit for bit, whatever the number
+ * of threads and whatever else is in the batch.
+ *
+ * CONVENTIONS
+ *
+ * Status.     Every function that can fail returns an mcm_status, MCM_OK (0) on success. 1..99 mean that the caller
+ *             misused the library, 100..199 that data or the environment is at fault, 200 that a callback
+ *             cancelled. mcm_last_error() then holds one line that says what was found and what was expected.
+ *             If a call fails, objects and output parameters are as they were before it; output *buffers* may hold
+ *             partial data.
+ * Ownership.  Handles returned through `out` belong to the caller and are released by mcm_*_free; freeing NULL does
+ *             nothing, freeing twice is undefined. All other pointer arguments are borrowed for the duration of the
+ *             call, unless the function says otherwise. A session keeps what it needs of its model and modulators
+ *             alive, so these may be freed before it.
+ * Threads.    mcm_model and mcm_modulator are immutable: any number of threads may use one at the same time. A
+ *             session, scheduler or rng belongs to one thread at a time; different ones are independent. There is
+ *             no global state that a caller can see or change.
+ * Structs.    Option and info structs begin with struct_size and grow only at the end. Initialise them with their
+ *             _init function (or the macro of the same name in capitals), then set fields.
+ * Tensors.    Samples and predictions are float32, NCHW, contiguous: (batch, channels, height, width). Their
+ *             length is passed along as a count of floats and is checked.
+ * Strings.    UTF-8, zero-terminated. Paths are used as given.
+ */
+#ifndef MCM_H
+#define MCM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MCM_VERSION_MAJOR 0
+#define MCM_VERSION_MINOR 1
+#define MCM_VERSION_PATCH 0
+/* One number to compare: major * 1000000 + minor * 1000 + patch. */
+#define MCM_VERSION (MCM_VERSION_MAJOR * 1000000 + MCM_VERSION_MINOR * 1000 + MCM_VERSION_PATCH)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Status and errors
+ * ------------------------------------------------------------------------------------------------------------- */
+
+typedef int32_t mcm_status;
+
+#define MCM_OK 0
+/* Misuse by the caller. */
+#define MCM_ERROR_INVALID_ARGUMENT 1 /* NULL, out of range, not finite, unknown enum value, a wrong name */
+#define MCM_ERROR_STRUCT_SIZE 2      /* struct_size is not one that this library knows */
+#define MCM_ERROR_SIZE 3             /* a buffer, image or tensor is too small or of the wrong shape */
+#define MCM_ERROR_STATE 4            /* not now: step before seed, step past the end, ... */
+#define MCM_ERROR_INCOMPATIBLE 5     /* a modulator does not fit the model, a condition does not fit the modulator */
+/* Data or environment. */
+#define MCM_ERROR_IO 100            /* a file cannot be opened, read or written */
+#define MCM_ERROR_FORMAT 101        /* a file is damaged, or not what it should be */
+#define MCM_ERROR_UNSUPPORTED 102   /* valid, but this library does not do it */
+#define MCM_ERROR_OUT_OF_MEMORY 103 /* an allocation failed or exceeds the machine's memory */
+#define MCM_ERROR_CPU 104           /* the CPU lacks x86-64-v3 (AVX2, FMA) */
+/* A callback returned nonzero. */
+#define MCM_CANCELLED 200
+
+/* The message of the last call that failed on this thread: one line, "" if none did. Valid until the next failing
+ * call on the same thread. Since 0.1. */
+const char *mcm_last_error(void);
+
+/* The name of a status, e.g. "MCM_ERROR_IO"; "MCM_ERROR_UNKNOWN" for a number that is none. Static. Since 0.1. */
+const char *mcm_status_name(mcm_status status);
+
+/* MCM_VERSION of the library at run time. Since 0.1. */
+uint32_t mcm_version(void);
+
+/* The same as text, "0.1.0". Static. Since 0.1. */
+const char *mcm_version_string(void);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Images
+ * ------------------------------------------------------------------------------------------------------------- */
+
+#define MCM_U8 1  /* uint8_t, 0..255 */
+#define MCM_F32 2 /* float, [0, 1] for grey and RGB, the class index itself for labels */
+
+/* A view of the caller's pixels: rows from top to bottom, channels interleaved. */
+typedef struct mcm_image {
+    uint32_t struct_size;
+    int32_t dtype;     /* MCM_U8 (default) or MCM_F32 */
+    const void *data;  /* first row; float data must be aligned to 4 bytes */
+    uint32_t width;    /* pixels, 1..65536 */
+    uint32_t height;   /* pixels, 1..65536 */
+    uint32_t channels; /* 1 or 3 (4 for mcm_png_write only); default 1 */
+    uint32_t reserved; /* 0 */
+    size_t row_stride; /* bytes from row to row; 0 means rows without gaps */
+} mcm_image;
+#define MCM_IMAGE_INIT {sizeof(mcm_image), MCM_U8, NULL, 0, 0, 1, 0, 0}
+/* Same as MCM_IMAGE_INIT. Since 0.1. */
+void mcm_image_init(mcm_image *image);
+
+/* Reads the size of an 8-bit grey, RGB, RGBA or palette PNG: *width and *height in pixels, *channels 1, 3 or 4 (a
+ * palette counts as 3 or 4). Each out pointer may be NULL. Errors: IO, FORMAT, UNSUPPORTED. Since 0.1. */
+mcm_status mcm_png_size(const char *path, uint32_t *width, uint32_t *height, uint32_t *channels);
+
+/* Reads a PNG into pixels, width * height * channels bytes without gaps, as mcm_png_size gives them; `size` is
+ * the buffer's length in bytes and must be exactly that. Errors: SIZE, IO, FORMAT, UNSUPPORTED. Since 0.1. */
+mcm_status mcm_png_read(const char *path, uint8_t *pixels, size_t size);
+
+/* Writes an MCM_U8 image of 1, 3 or 4 channels as PNG. Errors: INVALID_ARGUMENT, IO. Since 0.1. */
+mcm_status mcm_png_write(const char *path, const mcm_image *image);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Random numbers
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A normal generator whose stream equals torch.randn on the CPU: mcm_rng_create(seed) followed by draws equals
+ * torch.Generator().manual_seed(seed) followed by torch.randn of the same sizes, bit for bit on an AVX2 machine. */
+typedef struct mcm_rng mcm_rng;
+
+/* Only the low 32 bits of seed matter, as in torch. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. Since 0.1. */
+mcm_status mcm_rng_create(uint64_t seed, mcm_rng **out);
+
+/* Fills values[0..count-1] with one draw: two draws of 8 differ from one of 16, as in torch. Since 0.1. */
+mcm_status mcm_rng_normal(mcm_rng *rng, float *values, size_t count);
+
+void mcm_rng_free(mcm_rng *rng);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Models
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A pretrained diffusion model: network, noise schedule and scheduler defaults. Immutable, shared by threads. */
+typedef struct mcm_model mcm_model;
+
+typedef struct mcm_model_options {
+    uint32_t struct_size;
+    uint32_t threads; /* threads that one call may use, the caller's included; 0 (default): as many as the process
+                         may use CPUs. Results do not depend on it. At most 256. */
+} mcm_model_options;
+#define MCM_MODEL_OPTIONS_INIT {sizeof(mcm_model_options), 0}
+void mcm_model_options_init(mcm_model_options *options);
+
+/* Opens a diffusers model folder: model_index.json, unet/config.json, unet/diffusion_pytorch_model.safetensors (or
+ * its sharded form with an index), scheduler/scheduler_config.json. The network is a UNet2DModel that works on
+ * pixels. Tensors may be F32, F16 or BF16. `options` may be NULL.
+ * Errors: IO, FORMAT (a missing, surplus or wrongly shaped tensor, a damaged file), UNSUPPORTED (a pipeline,
+ * network or option that is not known; pickle files), OUT_OF_MEMORY, CPU. Since 0.1. */
+mcm_status mcm_model_open(const char *folder, const mcm_model_options *options, mcm_model **out);
+
+/* One file of a model folder that lies in memory. */
+typedef struct mcm_memory_file {
+    const char *name; /* path inside the folder with '/' as separator, e.g. "unet/config.json" */
+    const void *data; /* need not be aligned; borrowed for the duration of the call */
+    size_t size;      /* bytes */
+} mcm_memory_file;
+
+/* mcm_model_open on files in memory instead of a folder. The files may be released afterwards. Since 0.1. */
+mcm_status mcm_model_open_memory(const mcm_memory_file *files, size_t file_count, const mcm_model_options *options,
+                                 mcm_model **out);
+
+#define MCM_PREDICTION_EPSILON 1
+#define MCM_PREDICTION_SAMPLE 2
+#define MCM_PREDICTION_V 3
+
+typedef struct mcm_model_info {
+    uint32_t struct_size;
+    int32_t prediction_type;      /* MCM_PREDICTION_* */
+    uint32_t width, height;       /* the sample size that the model was trained at */
+    uint32_t channels;            /* of a sample */
+    uint32_t prediction_channels; /* of the network's output: channels, or twice that with learned variance */
+    uint32_t num_train_timesteps;
+    uint32_t size_multiple;    /* width and height must be multiples of this */
+    uint32_t class_input_size; /* floats per image that the network wants as class input: 0 none, 1 a class index or
+                                  number, more: an embedding */
+    uint32_t class_count;      /* number of classes if it has a class table, else 0 */
+    uint64_t parameter_count;
+    uint64_t memory_bytes; /* held by the weights */
+    char fingerprint[24];  /* 16 hex digits, zero-terminated: identifies the weights (docs/format.md) */
+} mcm_model_info;
+#define MCM_MODEL_INFO_INIT {sizeof(mcm_model_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}
+void mcm_model_info_init(mcm_model_info *info);
+
+/* Fills *info; struct_size must be set. Since 0.1. */
+mcm_status mcm_model_get_info(const mcm_model *model, mcm_model_info *info);
+
+/* The network's prediction for a batch.
+ *   sample        (batch, channels, height, width), count floats in all
+ *   timesteps     `batch` floats; equal values are fine
+ *   class_input   NULL for a model without class_input_size, else (batch, class_input_size)
+ *   prediction    receives (batch, prediction_channels, height, width); prediction_count floats; may not overlap
+ * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. Since 0.1. */
+mcm_status mcm_model_predict(const mcm_model *model, uint32_t batch, uint32_t width, uint32_t height,
+                             const float *sample, size_t count, const float *timesteps, const float *class_input,
+                             float *prediction, size_t prediction_count);
+
+/* Images to samples: (batch, channels, height, width) in [-1, 1], as the model was trained on. All images have the
+ * same size and the model's number of channels. Errors: INVALID_ARGUMENT, SIZE. Since 0.1. */
+mcm_status mcm_model_encode(const mcm_model *model, const mcm_image *images, uint32_t batch, float *sample,
+                            size_t count);
+
+/* One sample, (channels, height, width), `count` floats, to 8-bit pixels, rows without gaps, channels interleaved:
+ * round(255 * clamp(x / 2 + 0.5, 0, 1)); NaN becomes 0. `size` = width * height * channels bytes. Since 0.1. */
+mcm_status mcm_model_decode(const mcm_model *model, uint32_t width, uint32_t height, const float *sample,
+                            size_t count, uint8_t *pixels, size_t size);
+
+void mcm_model_free(mcm_model *model);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Modulators: multimodal conditioning modules
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A module M turns the network's prediction e into e' = e * (scale_offset + g) + v, where (g, v) come from a small
+ * UNet that reads the sample, e, the timestep and the conditions. Immutable, shared by threads. */
+typedef struct mcm_modulator mcm_modulator;
+
+/* Opens a module file (docs/format.md). Errors: IO, FORMAT, UNSUPPORTED, OUT_OF_MEMORY, CPU. Since 0.1. */
+mcm_status mcm_modulator_open(const char *path, mcm_modulator **out);
+
+/* The same from memory; data may be released afterwards. Since 0.1. */
+mcm_status mcm_modulator_open_memory(const void *data, size_t size, mcm_modulator **out);
+
+typedef struct mcm_modulator_info {
+    uint32_t struct_size;
+    uint32_t modality_count;
+    uint32_t prediction_channels;
+    int32_t prediction_type; /* of the base that it was trained on, or 0 if the file does not say */
+    uint64_t parameter_count;
+    char base_fingerprint[24]; /* of the base that it was trained on, or "" */
+} mcm_modulator_info;
+#define MCM_MODULATOR_INFO_INIT {sizeof(mcm_modulator_info), 0, 0, 0, 0, {0}}
+void mcm_modulator_info_init(mcm_modulator_info *info);
+mcm_status mcm_modulator_get_info(const mcm_modulator *modulator, mcm_modulator_info *info);
+
+#define MCM_ENCODING_GREY 1    /* one plane, value in [0, 1] */
+#define MCM_ENCODING_RGB 2     /* three planes, values in [0, 1] */
+#define MCM_ENCODING_ONE_HOT 3 /* class index per pixel -> one plane per class */
+
+#define MCM_RESIZE_NEAREST 1
+#define MCM_RESIZE_AREA 2
+#define MCM_RESIZE_BILINEAR 3
+
+typedef struct mcm_modality_info {
+    uint32_t struct_size;
+    uint32_t channels; /* planes: 1, 3 or the number of classes */
+    int32_t encoding;  /* MCM_ENCODING_* */
+    int32_t resize;    /* MCM_RESIZE_*: used when an image is not of the sample's size */
+    char name[64];
+} mcm_modality_info;
+#define MCM_MODALITY_INFO_INIT {sizeof(mcm_modality_info), 0, 0, 0, {0}}
+void mcm_modality_info_init(mcm_modality_info *info);
+
+/* index: 0 .. modality_count - 1. Since 0.1. */
+mcm_status mcm_modulator_get_modality(const mcm_modulator *modulator, uint32_t index, mcm_modality_info *info);
+
+/* MCM_OK if the module fits the model, else MCM_ERROR_INCOMPATIBLE with the reason. Since 0.1. */
+mcm_status mcm_modulator_check(const mcm_modulator *modulator, const mcm_model *model);
+
+/* What to follow: the images of one modality. */
+typedef struct mcm_condition {
+    uint32_t struct_size;
+    uint32_t image_count;    /* 1: the same for the whole batch; else the batch size */
+    const char *modality;    /* e.g. "sketch" */
+    const mcm_image *images; /* of any size; resized by the modality's rule */
+} mcm_condition;
+#define MCM_CONDITION_INIT {sizeof(mcm_condition), 1, NULL, NULL}
+void mcm_condition_init(mcm_condition *condition);
+
+/* The modulated prediction e' = e + weight * (M(x, e, t, conditions) - e), for a loop of the caller's own.
+ *   model         whose prediction this is; the module is checked against it
+ *   sample        (batch, channels, height, width)
+ *   prediction    e, of the same shape
+ *   timesteps     `batch` floats
+ *   conditions    condition_count entries; modalities that are not named are absent
+ *   out           receives e', `count` floats; may be `prediction` itself
+ * Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, OUT_OF_MEMORY. Since 0.1. */
+mcm_status mcm_modulator_modulate(const mcm_modulator *modulator, const mcm_model *model, uint32_t batch,
+                                  uint32_t width, uint32_t height, const float *sample, const float *prediction,
+                                  size_t count, const float *timesteps, const mcm_condition *conditions,
+                                  uint32_t condition_count, float weight, float *out);
+
+void mcm_modulator_free(mcm_modulator *modulator);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Schedulers
+ * ------------------------------------------------------------------------------------------------------------- */
+
+#define MCM_SCHEDULER_DEFAULT 0 /* the model's own */
+#define MCM_SCHEDULER_DDPM 1
+#define MCM_SCHEDULER_DDIM 2
+
+/* The arithmetic between predictions, exactly as in diffusers: x_t and e to x_{t-1}. Knows no network. */
+typedef struct mcm_scheduler mcm_scheduler;
+
+/* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default (50; DDPM: 1000, as its pipeline); eta in
+ * [0, 1] is DDIM's noise share and must be 0 for others. Errors: INVALID_ARGUMENT, UNSUPPORTED. Since 0.1. */
+mcm_status mcm_scheduler_create(const mcm_model *model, int32_t kind, uint32_t steps, float eta,
+                                mcm_scheduler **out);
+
+/* *count receives the number of steps; timesteps, if not NULL, receives them (capacity >= the number). */
+mcm_status mcm_scheduler_get_timesteps(const mcm_scheduler *scheduler, int32_t *timesteps, uint32_t capacity,
+                                       uint32_t *count);
+
+/* *out = 1 if the step needs noise (a normal draw of the sample's size), else 0. step: 0 .. steps - 1. */
+mcm_status mcm_scheduler_needs_noise(const mcm_scheduler *scheduler, uint32_t step, int32_t *out);
+
+/* One step.
+ *   batch         number of images in the buffers
+ *   sample        x_t, `count` floats, count a multiple of batch
+ *   prediction    the (modulated) prediction e, `prediction_count` floats: count, or 2 * count if the model learns
+ *                 its variance (per image: prediction, then variance)
+ *   noise         a normal draw of `count` floats if the step needs one, else NULL or ignored
+ *   previous      receives x_{t-1}; may be `sample`
+ *   x0            receives the predicted x_0 (clipped as the scheduler says), or NULL
+ * Since 0.1. */
+mcm_status mcm_scheduler_step(const mcm_scheduler *scheduler, uint32_t step, uint32_t batch, const float *sample,
+                              size_t count, const float *prediction, size_t prediction_count, const float *noise,
+                              float *previous, float *x0);
+
+/* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1. Since 0.1. */
+mcm_status mcm_scheduler_add_noise(const mcm_scheduler *scheduler, int32_t timestep, const float *x0,
+                                   const float *noise, size_t count, float *out);
+
+void mcm_scheduler_free(mcm_scheduler *scheduler);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Sessions
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* One run of sampling over a batch. */
+typedef struct mcm_session mcm_session;
+
+typedef struct mcm_session_options {
+    uint32_t struct_size;
+    uint32_t batch;         /* images, default 1 */
+    uint32_t width, height; /* of the sample; 0: the model's own. Multiples of size_multiple */
+    int32_t scheduler;      /* MCM_SCHEDULER_* */
+    uint32_t steps;         /* 0: the default, see mcm_scheduler_create */
+    float eta;              /* DDIM's noise share in [0, 1], default 0 */
+} mcm_session_options;
+#define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f}
+void mcm_session_options_init(mcm_session_options *options);
+
+/* `options` may be NULL. The session must be seeded before its first step. Since 0.1. */
+mcm_status mcm_session_create(const mcm_model *model, const mcm_session_options *options, mcm_session **out);
+
+/* Starts a run, or starts over: draws x_T and goes to step 0; conditions and modulators stay.
+ * seed_count 1: one generator draws for the whole batch; seed_count = batch: one generator per image, so that image
+ * k is the same alone and in any batch. Both as diffusers' pipelines with torch.Generator(seed). Since 0.1. */
+mcm_status mcm_session_seed(mcm_session *session, const uint64_t *seeds, uint32_t seed_count);
+
+/* Class input of a model that takes one: (batch, class_input_size) floats, copied. Since 0.1. */
+mcm_status mcm_session_set_class_input(mcm_session *session, const float *values, size_t count);
+
+typedef struct mcm_attach_options {
+    uint32_t struct_size;
+    float weight;       /* w in e' = e + sum_i w_i (M_i(x, e, t, y_i) - e), default 1; any finite number */
+    float begin, end;   /* active while begin <= step / steps < end, default 0 and 1 */
+    int32_t other_base; /* nonzero: attach even if trained on a base with another fingerprint */
+} mcm_attach_options;
+#define MCM_ATTACH_OPTIONS_INIT {sizeof(mcm_attach_options), 1.0f, 0.0f, 1.0f, 0}
+void mcm_attach_options_init(mcm_attach_options *options);
+
+/* Attaches a module; several may be attached, also the same one twice. *out_id, which may be NULL, receives a
+ * number > 0 that names the attachment in the calls below. Allowed between steps. `options` may be NULL.
+ * Errors: INCOMPATIBLE if the module does not fit the session's model. Since 0.1. */
+mcm_status mcm_session_attach(mcm_session *session, const mcm_modulator *modulator,
+                              const mcm_attach_options *options, uint32_t *out_id);
+mcm_status mcm_session_detach(mcm_session *session, uint32_t id);
+/* Weight and window may be changed between steps. Weight 0 equals detached, bit for bit. */
+mcm_status mcm_session_set_weight(mcm_session *session, uint32_t id, float weight);
+mcm_status mcm_session_set_window(mcm_session *session, uint32_t id, float begin, float end);
+
+/* Sets (or replaces) the condition of one modality; the images are copied. Since 0.1. */
+mcm_status mcm_session_set_condition(mcm_session *session, uint32_t id, const mcm_condition *condition);
+/* The same for the whole batch from an 8-bit PNG: grey for one-hot (pixel value = class index) and grey, grey or
+ * RGB for RGB. Since 0.1. */
+mcm_status mcm_session_set_condition_png(mcm_session *session, uint32_t id, const char *modality, const char *path);
+/* Makes a modality absent again; NULL means all of them. Since 0.1. */
+mcm_status mcm_session_clear_condition(mcm_session *session, uint32_t id, const char *modality);
+
+/* One step: predict, modulate, scheduler step. MCM_ERROR_STATE before seeding and past the end. Since 0.1. */
+mcm_status mcm_session_step(mcm_session *session);
+
+typedef struct mcm_session_state {
+    uint32_t struct_size;
+    uint32_t step;      /* steps done; 0 after seeding */
+    uint32_t steps;     /* of the whole run */
+    int32_t timestep;   /* of the next step; -1 when done */
+    uint32_t batch, channels, height, width;
+    int32_t seeded;     /* nonzero after mcm_session_seed */
+} mcm_session_state;
+#define MCM_SESSION_STATE_INIT {sizeof(mcm_session_state), 0, 0, 0, 0, 0, 0, 0, 0}
+void mcm_session_state_init(mcm_session_state *state);
+mcm_status mcm_session_get_state(const mcm_session *session, mcm_session_state *state);
+
+/* Copies x_t, (batch, channels, height, width), count floats. Since 0.1. */
+mcm_status mcm_session_get_sample(const mcm_session *session, float *sample, size_t count);
+/* Replaces x_t; values must be finite. Since 0.1. */
+mcm_status mcm_session_set_sample(mcm_session *session, const float *sample, size_t count);
+/* Copies the x_0 that the last step predicted. MCM_ERROR_STATE before the first step. Since 0.1. */
+mcm_status mcm_session_get_x0(const mcm_session *session, float *x0, size_t count);
+
+#define MCM_DECODE_SAMPLE 0 /* x_t: the result, when done */
+#define MCM_DECODE_X0 1     /* the predicted x_0: a preview */
+
+/* Image `index` of the batch as 8-bit pixels, width * height * channels bytes, rows without gaps. Since 0.1. */
+mcm_status mcm_session_decode(const mcm_session *session, int32_t what, uint32_t index, uint8_t *pixels,
+                              size_t size);
+
+/* Called after each step; it may read the session (state, x0, decode) and change it as between steps, but neither
+ * step, run, seed nor free it. Nonzero cancels. */
+typedef int32_t (*mcm_progress)(void *user, mcm_session *session, uint32_t step, uint32_t steps);
+
+/* Steps to the end. If the callback cancels, MCM_CANCELLED is returned, the session stays at that step and can go
+ * on. `callback` may be NULL. MCM_OK and no step if already done. Since 0.1. */
+mcm_status mcm_session_run(mcm_session *session, mcm_progress callback, void *user);
+
+void mcm_session_free(mcm_session *session);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * One call
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A module with its conditions, for mcm_generate. */
+typedef struct mcm_attachment {
+    uint32_t struct_size;
+    uint32_t condition_count;
+    const mcm_modulator *modulator;
+    const mcm_condition *conditions;
+    const mcm_attach_options *options; /* may be NULL */
+} mcm_attachment;
+#define MCM_ATTACHMENT_INIT {sizeof(mcm_attachment), 0, NULL, NULL, NULL}
+void mcm_attachment_init(mcm_attachment *attachment);
+
+typedef struct mcm_generate_options {
+    uint32_t struct_size;
+    uint32_t seed_count;                /* 1 or the batch size, see mcm_session_seed */
+    const uint64_t *seeds;              /* NULL with seed_count 0: seed 0 */
+    const mcm_session_options *session; /* may be NULL */
+    const mcm_attachment *attachments;
+    size_t attachment_count;
+    const float *class_input; /* see mcm_session_set_class_input; NULL if none */
+    size_t class_input_count;
+    mcm_progress callback; /* may be NULL; the session that it gets lives only as long as the call */
+    void *user;
+} mcm_generate_options;
+#define MCM_GENERATE_OPTIONS_INIT {sizeof(mcm_generate_options), 0, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL}
+void mcm_generate_options_init(mcm_generate_options *options);
+
+/* Samples a batch: seed, attach, condition, run, decode. `pixels` receives the images one after the other, `size` =
+ * batch * height * width * channels bytes. `options` may be NULL. Errors: those of the session functions, and
+ * MCM_CANCELLED. Since 0.1. */
+mcm_status mcm_generate(const mcm_model *model, const mcm_generate_options *options, uint8_t *pixels, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MCM_H */
