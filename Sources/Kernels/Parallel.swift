@@ -1,0 +1,136 @@
+import CShims
+import Glibc
+import Synchronization
+
+/// Runs `body(i)` for every i in 0..<count, on up to `threads` threads, the caller's included. The order is not
+/// defined: bodies write to separate places, and split their work by shape, never by thread, so that results do not
+/// depend on the number of threads.
+public func parallelFor(_ count: Int, threads: Int, _ body: (Int) -> Void) {
+    parallelFor(count, threads: threads) { i, _ in body(i) }
+}
+
+/// The same with the number of the thread, in 0..<threads, for scratch memory: bodies at work at the same time have
+/// different ones.
+public func parallelFor(_ count: Int, threads: Int, _ body: (_ index: Int, _ thread: Int) -> Void) {
+    if threads <= 1 || count <= 1 {
+        for i in 0..<count { body(i, 0) }
+        return
+    }
+    withoutActuallyEscaping(body) { body in
+        ThreadPool.current.run(Job(count: count, helpers: min(threads, count) - 1, body: body))
+    }
+}
+
+/// The CPUs that this process may use.
+public let usableCPUs = Int(shim_usable_cpus())
+
+/// One parallel loop. Threads draw indices until none is left.
+private final class Job: @unchecked Sendable {  // `active` and `helpers` change under the pool's lock only
+    let count: Int
+    var helpers: Int  // threads that may still join; its value is the number of the next one
+    var active = 0  // helpers at work
+    private let next = Atomic<Int>(0)
+    private let body: (Int, Int) -> Void
+
+    init(count: Int, helpers: Int, body: @escaping (Int, Int) -> Void) {
+        (self.count, self.helpers, self.body) = (count, helpers, body)
+    }
+
+    func work(thread: Int) {
+        while true {
+            let i = next.add(1, ordering: .relaxed).oldValue
+            if i >= count { return }
+            body(i, thread)
+        }
+    }
+}
+
+/// The process's worker threads: made when first needed, asleep when idle, shared by all callers. Invisible to the
+/// host but for the threads themselves.
+private final class ThreadPool: @unchecked Sendable {  // all mutable state is under `mutex`
+    /// The pool of this process. A child of fork has no worker threads, so it gets a new pool.
+    static var current: ThreadPool {
+        let pid = getpid()
+        return shared.withLock { pool in
+            if let pool, pool.pid == pid { return pool }
+            let fresh = ThreadPool(pid: pid)
+            pool = fresh
+            return fresh
+        }
+    }
+    private static let shared = Mutex<ThreadPool?>(nil)
+
+    private let pid: pid_t
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let done = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var jobs: [Job] = []
+    private var workers = 0
+    private static let maximumWorkers = 255
+
+    private init(pid: pid_t) {
+        self.pid = pid
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(wake, nil)
+        pthread_cond_init(done, nil)
+    }
+
+    /// Works on `job` until it is finished, with the help of idle workers.
+    func run(_ job: Job) {
+        pthread_mutex_lock(mutex)
+        while workers < min(job.helpers, Self.maximumWorkers), startWorker() {}
+        jobs.append(job)
+        if job.helpers == 1 { pthread_cond_signal(wake) } else { pthread_cond_broadcast(wake) }
+        pthread_mutex_unlock(mutex)
+
+        job.work(thread: 0)
+
+        pthread_mutex_lock(mutex)
+        jobs.removeAll { $0 === job }
+        while job.active > 0 { pthread_cond_wait(done, mutex) }
+        pthread_mutex_unlock(mutex)
+    }
+
+    /// Starts one more worker; false if the system has no thread to give, then there are fewer.
+    private func startWorker() -> Bool {
+        // Signals are the host's business: its handlers must not run on our threads.
+        var all = sigset_t()
+        var old = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_SETMASK, &all, &old)
+        defer { pthread_sigmask(SIG_SETMASK, &old, nil) }
+        var thread = pthread_t()
+        let context = Unmanaged.passRetained(self)
+        let status = pthread_create(
+            &thread, nil,
+            { raw in
+                Unmanaged<ThreadPool>.fromOpaque(raw!).takeRetainedValue().serve()
+                return nil
+            }, context.toOpaque())
+        guard status == 0 else {
+            context.release()
+            return false
+        }
+        pthread_detach(thread)
+        workers += 1
+        return true
+    }
+
+    private func serve() {
+        pthread_mutex_lock(mutex)
+        while true {
+            guard let job = jobs.first(where: { $0.helpers > 0 }) else {
+                pthread_cond_wait(wake, mutex)
+                continue
+            }
+            let thread = job.helpers
+            job.helpers -= 1
+            job.active += 1
+            pthread_mutex_unlock(mutex)
+            job.work(thread: thread)
+            pthread_mutex_lock(mutex)
+            job.active -= 1
+            if job.active == 0 { pthread_cond_broadcast(done) }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+import Checkpoint
+import Kernels
+
+/// A fully connected layer.
+struct Linear: Sendable {
+    let weight: PackedMatrix  // (inputs, outputs)
+    let bias: FloatBuffer?  // (outputs)
+
+    /// x (n, h, w, inputs) to (n, h, w, outputs), plus `residual` of that shape.
+    func callAsFunction(_ x: Tensor, residual: Tensor? = nil, in workspace: Workspace) throws -> Tensor {
+        try linear(x, weight, bias: bias, residual: residual, in: workspace)
+    }
+}
+
+/// Layers by the names of their parameters in the checkpoint.
+extension Weights {
+    /// A tensor whose values are all finite.
+    func parameter(_ name: String, _ shape: [Int]) throws -> [Float] {
+        let values = try read(name, shape)
+        guard let bad = values.firstIndex(where: { !$0.isFinite }) else { return values }
+        throw MCMError(.format, "tensor \"\(key(name))\" holds \(values[bad]) at element \(bad), expected finite numbers")
+    }
+
+    func linear(_ name: String, _ inputs: Int, _ outputs: Int) throws -> Linear {
+        let layer = self[name]
+        let weight = try layer.parameter("weight", [outputs, inputs])
+        let packed = try weight.withUnsafeBufferPointer { w in
+            try PackedMatrix(k: inputs, n: outputs) { row, column in w[column * inputs + row] }
+        }
+        return Linear(weight: packed, bias: try FloatBuffer(layer.parameter("bias", [outputs])))
+    }
+
+    /// padding: rows and columns of zeros (before, after) the image; (1, 1) keeps a 3 x 3 convolution's size.
+    func conv2D(
+        _ name: String, _ inputs: Int, _ outputs: Int, kernel: Int = 3, stride: Int = 1,
+        padding: (before: Int, after: Int)? = nil
+    ) throws -> Conv2D {
+        let layer = self[name]
+        let padding = padding ?? (kernel / 2, kernel / 2)
+        return try Conv2D(
+            weight: layer.parameter("weight", [outputs, inputs, kernel, kernel]),
+            bias: layer.parameter("bias", [outputs]), inputs: inputs, outputs: outputs, kernel: kernel, stride: stride,
+            padBefore: padding.before, padAfter: padding.after)
+    }
+
+    func groupNorm(_ name: String, _ channels: Int, groups: Int, epsilon: Double) throws -> GroupNorm {
+        guard groups > 0, channels % groups == 0 else {
+            throw MCMError(.format, "\"\(key(name))\": \(channels) channels do not divide into \(groups) groups")
+        }
+        let layer = self[name]
+        return try GroupNorm(
+            groups: groups, epsilon: Float(epsilon), weight: layer.parameter("weight", [channels]),
+            bias: layer.parameter("bias", [channels]))
+    }
+}

@@ -1,0 +1,78 @@
+import Checkpoint
+import Kernels
+
+/// How a residual block changes the size of its input.
+enum Resampling {
+    case none, nearestUp, averageDown, firUp, firDown
+
+    func callAsFunction(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
+        switch self {
+        case .none: x
+        case .nearestUp: try upsampleNearest2x(x, in: workspace)
+        case .averageDown: try averagePool2x(x, in: workspace)
+        case .firUp: try firUpsample2x(x, in: workspace)
+        case .firDown: try firDownsample2x(x, in: workspace)
+        }
+    }
+}
+
+/// What the residual and attention blocks of one network have in common.
+struct BlockOptions {
+    var embedding: Int  // channels of the time embedding
+    var activation: Activation
+    var epsilon: Double
+    var scaleShift: Bool  // resnet_time_scale_shift == "scale_shift"
+    var outputScale: Float = 1  // output_scale_factor: outputs are divided by it
+}
+
+/// diffusers' ResnetBlock2D.
+struct ResnetBlock2D {
+    private let norm1: GroupNorm
+    private let conv1: Conv2D
+    private let timeEmbProj: Linear
+    private let norm2: GroupNorm
+    private let conv2: Conv2D
+    private let convShortcut: Conv2D?
+    private let resampling: Resampling
+    private let options: BlockOptions
+
+    /// groups: of the first norm and of the second.
+    init(
+        _ weights: Weights, _ inputs: Int, _ outputs: Int, groups: (Int, Int), _ options: BlockOptions,
+        resampling: Resampling = .none, shortcut: Bool? = nil
+    ) throws {
+        norm1 = try weights.groupNorm("norm1", inputs, groups: groups.0, epsilon: options.epsilon)
+        conv1 = try weights.conv2D("conv1", inputs, outputs)
+        timeEmbProj = try weights.linear("time_emb_proj", options.embedding, options.scaleShift ? 2 * outputs : outputs)
+        norm2 = try weights.groupNorm("norm2", outputs, groups: groups.1, epsilon: options.epsilon)
+        conv2 = try weights.conv2D("conv2", outputs, outputs)
+        convShortcut =
+            shortcut ?? (inputs != outputs) ? try weights.conv2D("conv_shortcut", inputs, outputs, kernel: 1) : nil
+        self.resampling = resampling
+        self.options = options
+    }
+
+    /// x (n, h, w, inputs), embedding (n, 1, 1, embedding), already activated: (n, h', w', outputs).
+    func callAsFunction(_ x: Tensor, _ embedding: Tensor, in workspace: Workspace) throws -> Tensor {
+        var h = try groupNorm(x, norm1, activation: options.activation, in: workspace)
+        h = try resampling(h, in: workspace)
+        let input = try resampling(x, in: workspace)
+        let time = try timeEmbProj(embedding, in: workspace)
+        if options.scaleShift {
+            h = try conv2D(h, conv1, in: workspace)
+            h = try groupNorm(h, norm2, modulation: time, activation: options.activation, in: workspace)
+        } else {
+            h = try conv2D(h, conv1, imageBias: time, in: workspace)
+            h = try groupNorm(h, norm2, activation: options.activation, in: workspace)
+        }
+        let shortcut = try convShortcut.map { try conv2D(input, $0, in: workspace) } ?? input
+        let out = try conv2D(h, conv2, residual: shortcut, in: workspace)
+        return try out.divided(by: options.outputScale, in: workspace)
+    }
+}
+
+extension Tensor {
+    func divided(by scale: Float, in workspace: Workspace) throws -> Tensor {
+        scale == 1 ? self : try map(self, in: workspace) { $0 / scale }
+    }
+}

@@ -1,0 +1,85 @@
+import Checkpoint
+import Glibc
+import Kernels
+
+/// diffusers' `time_proj`: numbers to vectors.
+enum TimeProjection {
+    /// Sinusoids (Vaswani et al. 2017, as in DDPM).
+    case positional(width: Int, flipSinToCos: Bool, freqShift: Double)
+    /// Sinusoids of random frequencies of log t (GaussianFourierProjection, NCSN++).
+    case fourier(frequencies: [Float])
+    /// A table with a row per timestep.
+    case learned(table: [Float], rows: Int, width: Int)
+
+    var width: Int {
+        switch self {
+        case .positional(let width, _, _): width
+        case .fourier(let frequencies): 2 * frequencies.count
+        case .learned(_, _, let width): width
+        }
+    }
+
+    /// (n, 1, 1, width). `what` names the numbers in errors.
+    func callAsFunction(_ numbers: [Float], _ what: String, in workspace: Workspace) throws -> Tensor {
+        let out = try Tensor(numbers.count, 1, 1, width, in: workspace)
+        for (i, number) in numbers.enumerated() {
+            let row = out.data + i * width
+            switch self {
+            case .positional(let width, let flip, let shift):
+                positional(number, width, flip, shift, into: row)
+            case .fourier(let frequencies):
+                let x = Float(log(Double(number)))
+                for (j, frequency) in frequencies.enumerated() {
+                    let angle = Double(x * frequency * 2 * Float(Double.pi))
+                    row[j] = Float(sin(angle))
+                    row[frequencies.count + j] = Float(cos(angle))
+                }
+            case .learned(let table, let rows, let width):
+                guard let index = Int(exactly: number), (0..<rows).contains(index) else {
+                    throw MCMError(.invalidArgument, "\(what) \(number) is not an integer from 0 to \(rows - 1)")
+                }
+                for j in 0..<width { row[j] = table[index * width + j] }
+            }
+        }
+        return out
+    }
+
+    /// The frequencies are rounded as in diffusers, through float32: at t = 1000 one unit in their last place moves the
+    /// sine by 3e-5. Exponential, sine and cosine are taken in double and rounded once.
+    private func positional(
+        _ t: Float, _ width: Int, _ flip: Bool, _ shift: Double, into row: UnsafeMutablePointer<Float>
+    ) {
+        let half = width / 2
+        for j in 0..<half {
+            let exponent = Float(-log(10000.0)) * Float(j) / Float(Double(half) - shift)
+            let angle = Double(t * Float(exp(Double(exponent))))
+            row[flip ? half + j : j] = Float(sin(angle))
+            row[flip ? j : half + j] = Float(cos(angle))
+        }
+        if width % 2 == 1 { row[width - 1] = 0 }
+    }
+}
+
+/// diffusers' TimestepEmbedding: linear, SiLU, linear.
+struct TimestepEmbedding {
+    private let linear1, linear2: Linear
+
+    init(_ weights: Weights, _ inputs: Int, _ width: Int) throws {
+        linear1 = try weights.linear("linear_1", inputs, width)
+        linear2 = try weights.linear("linear_2", width, width)
+    }
+
+    func callAsFunction(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
+        try linear2(activate(linear1(x, in: workspace), .silu, in: workspace), in: workspace)
+    }
+}
+
+/// What a network wants to know about an image's class, if anything (`class_embed_type`).
+enum ClassEmbedding {
+    /// A table with a row per class.
+    case table([Float], rows: Int)
+    /// A number, embedded as a timestep is.
+    case timestep(TimestepEmbedding)
+    /// The embedding itself.
+    case identity
+}
