@@ -24,16 +24,17 @@ let package = Package(
         .target(name: "Checkpoint", dependencies: ["Kernels"], swiftSettings: numeric),
         .target(name: "Images", dependencies: ["Kernels", "CPNG"], swiftSettings: numeric),
         .target(name: "Sampling", dependencies: ["Kernels"], swiftSettings: numeric),
-        .target(name: "Networks", dependencies: ["Kernels", "Checkpoint"], swiftSettings: numeric),
+        .target(name: "Networks", dependencies: ["Kernels", "Checkpoint", "Images"], swiftSettings: numeric),
         .target(
             name: "Pipeline", dependencies: ["Networks", "Sampling", "Images", "Checkpoint", "Kernels"],
             swiftSettings: numeric),
         .target(
-            name: "MCM", dependencies: ["Pipeline", "CMCM", "CShims"],
+            name: "MCM", dependencies: ["Pipeline", "CMCM", "CShims"], exclude: ["mcm.map"],
             linkerSettings: [
                 .unsafeFlags([
-                    "-static-stdlib", "-Xlinker", "--version-script=\(root)/Sources/MCM/mcm.map", "-Xlinker",
-                    "--gc-sections", "-Xlinker", "-soname=libmcm.so.1", "-Xlinker", "-znodelete",
+                    "-static-stdlib", "-use-ld=lld", "-Xlinker", "--version-script=\(root)/Sources/MCM/mcm.map",
+                    "-Xlinker", "--gc-sections", "-Xlinker", "-soname=libmcm.so.1", "-Xlinker", "-znodelete",
+                    "-Xlinker", "--as-needed",
                 ])
             ]),
 
@@ -41,7 +42,7 @@ let package = Package(
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"], swiftSettings: numeric),
         .testTarget(name: "CheckpointTests", dependencies: ["Checkpoint", "TestSupport"]),
         .testTarget(name: "ImagesTests", dependencies: ["Images", "TestSupport"]),
-        .testTarget(name: "SamplingTests", dependencies: ["Sampling", "TestSupport"]),
+        .testTarget(name: "SamplingTests", dependencies: ["Sampling", "Pipeline", "TestSupport"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),
         .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "TestSupport"]),
     ],

@@ -274,7 +274,8 @@ typedef struct mcm_condition {
 void mcm_condition_init(mcm_condition *condition);
 
 /* The modulated prediction e' = e + weight * (M(x, e, t, conditions) - e), for a loop of the caller's own.
- *   model         whose prediction this is; the module is checked against it
+ *   model         whose prediction this is; channels and prediction type must fit (see mcm_modulator_check for the
+ *                 fingerprint, which is not compared here)
  *   sample        (batch, channels, height, width)
  *   prediction    e, of the same shape
  *   timesteps     `batch` floats

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "cshims.h"
 #include <sched.h>
+#include <stddef.h>
 
 bool shim_cpu_is_supported(void) {
 #if defined(__x86_64__)
@@ -17,3 +18,20 @@ int shim_usable_cpus(void) {
     int count = CPU_COUNT(&set);
     return count > 0 ? count : 1;
 }
+
+static _Thread_local char last_error[1024];
+
+void shim_set_last_error(const char *message) {
+    size_t n = 0;
+    for (; message[n] != 0 && n < sizeof last_error - 1; n++) {
+        unsigned char c = (unsigned char)message[n];
+        last_error[n] = c < 0x20 || c == 0x7f ? '?' : message[n];
+    }
+    if (message[n] != 0) {
+        /* Cut off: not in the middle of a character. */
+        while (n > 0 && ((unsigned char)message[n] & 0xC0) == 0x80) n--;
+    }
+    last_error[n] = 0;
+}
+
+const char *shim_last_error(void) { return last_error; }

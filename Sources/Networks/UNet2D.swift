@@ -86,6 +86,14 @@ public final class UNet2D: Sendable {
         if case .table(_, let rows) = parts.classEmbedding { rows } else { 0 }
     }
 
+    /// Throws `.invalidArgument` for a class that the table does not have.
+    public func checkClassInput(_ values: [Float]) throws {
+        guard case .table(_, let rows) = parts.classEmbedding else { return }
+        for value in values where Int(exactly: value).map({ (0..<rows).contains($0) }) != true {
+            throw MCMError(.invalidArgument, "class \(value), expected an integer from 0 to \(rows - 1)")
+        }
+    }
+
     /// Throws `.size` unless the network takes images of this size.
     public func checkSize(height: Int, width: Int) throws {
         let multiple = config.sizeMultiple

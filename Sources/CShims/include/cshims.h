@@ -1,4 +1,4 @@
-/* What Swift cannot say: run-time CPU features and the CPUs that this process may use. */
+/* What Swift cannot say: CPU features at run time, the CPUs that this process may use, thread-local text. */
 #ifndef MCM_CSHIMS_H
 #define MCM_CSHIMS_H
 #include <stdbool.h>
@@ -8,5 +8,11 @@ bool shim_cpu_is_supported(void);
 
 /* The number of CPUs in this process's affinity mask, at least 1. */
 int shim_usable_cpus(void);
+
+/* Keeps a copy of `message` for this thread: one line of valid UTF-8, control characters replaced, cut off at 1 KiB. */
+void shim_set_last_error(const char *message);
+
+/* The last message of this thread, "" if none. */
+const char *shim_last_error(void);
 
 #endif

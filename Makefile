@@ -1,0 +1,81 @@
+# libmcm. `make demo` and `make test` do all the set-up they need on Debian 12; see CONTRIBUTING.md.
+#
+#   make            build/libmcm.so
+#   make demo       draw garments that follow sketches and label maps: build/demo.png
+#   make test       all tests
+#   make parity     compare with an installed diffusers (Python with torch and diffusers in $(PARITY_PYTHON))
+#   make install    PREFIX=/usr/local DESTDIR=
+
+VERSION := 0.1.0
+ABI     := 1
+PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+DESTDIR ?=
+SWIFT   ?= $(shell command -v swift || echo /opt/swift/usr/bin/swift)
+PYTHON  ?= python3
+PARITY_PYTHON ?= $(PYTHON)
+CFLAGS  ?= -O2
+VENV    := build/venv
+
+LIBRARY := build/libmcm.so.$(VERSION)
+SOURCES := Package.swift $(shell find include Sources -type f)
+
+.PHONY: all setup demo test parity install uninstall clean test-swift test-abi test-python
+
+all: $(LIBRARY)
+
+$(LIBRARY): $(SOURCES) | setup
+	$(SWIFT) build -c release --product mcm
+	@mkdir -p build
+	install -m 755 .build/release/libmcm.so $@
+	strip --strip-unneeded $@
+	ln -sf libmcm.so.$(VERSION) build/libmcm.so.$(ABI)
+	ln -sf libmcm.so.$(ABI) build/libmcm.so
+
+# System packages, if any is missing.
+setup:
+	@tools/setup.sh
+
+build/demo: examples/demo/*.c examples/demo/*.h include/mcm.h $(LIBRARY)
+	$(CC) -std=c99 -Wall -Wextra $(CFLAGS) -Iinclude examples/demo/*.c -Lbuild -lmcm -lm -Wl,-rpath,'$$ORIGIN' -o $@
+
+demo: build/demo
+	build/demo examples/fashion build/demo.png
+	@echo "The picture is build/demo.png."
+
+test: test-swift test-abi test-python
+
+test-swift: setup
+	$(SWIFT) test -c release -Xswiftc -enable-testing
+
+test-abi: all
+	Tests/ABI/run.sh build
+	Tests/ABI/install.sh
+
+test-python: all $(VENV)/ready
+	$(VENV)/bin/python -m pytest -q bindings/python/tests
+
+$(VENV)/ready: bindings/python/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q numpy pytest
+	$(VENV)/bin/pip install -q -e bindings/python
+	@touch $@
+
+parity: all
+	$(PARITY_PYTHON) Tests/parity/parity.py --library build/libmcm.so
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 include/mcm.h $(DESTDIR)$(PREFIX)/include/mcm.h
+	install -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION)
+	ln -sf libmcm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmcm.so.$(ABI)
+	ln -sf libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' tools/mcm.pc.in \
+		> $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/include/mcm.h $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION) \
+		$(DESTDIR)$(LIBDIR)/libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
+
+clean:
+	rm -rf .build build

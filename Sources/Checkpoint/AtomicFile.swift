@@ -1,0 +1,36 @@
+import Glibc
+import Kernels
+
+/// Writes a file so that `path` is at no time incomplete: to a temporary file beside it, which then takes its name.
+/// Errors: `.io`; then the old file, if any, is still there.
+public func writeAtomically(_ bytes: [UInt8], to path: String) throws {
+    var status = stat()
+    guard stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG else {
+        throw MCMError(.io, "\(path): is no regular file")  // renaming would replace a device
+    }
+    let temporary = "\(path).\(getpid())-\(UInt32.random(in: 0 ... .max)).tmp"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw systemError(path) }
+    do {
+        try write(bytes, to: descriptor, path)
+        guard fsync(descriptor) == 0 else { throw systemError(path) }
+        guard rename(temporary, path) == 0 else { throw systemError(path) }
+        close(descriptor)
+    } catch {
+        close(descriptor)
+        unlink(temporary)
+        throw error
+    }
+}
+
+private func write(_ bytes: [UInt8], to descriptor: Int32, _ path: String) throws {
+    try bytes.withUnsafeBytes { buffer in
+        var rest = buffer[...]
+        while let base = UnsafeRawBufferPointer(rebasing: rest).baseAddress, !rest.isEmpty {
+            let written = Glibc.write(descriptor, base, rest.count)
+            if written < 0, errno == EINTR { continue }
+            guard written > 0 else { throw systemError(path) }
+            rest = rest.dropFirst(written)
+        }
+    }
+}

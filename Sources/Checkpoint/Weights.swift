@@ -1,0 +1,64 @@
+import Glibc
+import Kernels
+
+/// Where a network's parameters come from, by their full keys.
+public protocol TensorSource: AnyObject {
+    func contains(_ key: String) -> Bool
+
+    /// Throws if there is no tensor `key` of this shape. Nothing is allocated for a tensor before that.
+    func check(_ key: String, shape: [Int]) throws
+
+    /// Copies the tensor, row-major.
+    ///   shape   what it must have
+    ///   into    receives as many floats as the product of `shape`
+    func copy(_ key: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws
+
+    /// Called when the network is complete; throws if the source holds tensors that were not asked for.
+    func finish() throws
+}
+
+extension TensorSource {
+    public func check(_ key: String, shape: [Int]) throws {}
+}
+
+/// The parameters of one part of a network, named as in the checkpoint: weights["down_blocks.0"]["resnets.1"].
+public struct Weights {
+    public let source: any TensorSource
+    public let prefix: String
+
+    public init(_ source: any TensorSource) {
+        self.init(source, prefix: "")
+    }
+
+    private init(_ source: any TensorSource, prefix: String) {
+        self.source = source
+        self.prefix = prefix
+    }
+
+    public subscript(_ name: String) -> Weights { Weights(source, prefix: key(name)) }
+
+    /// The full key of a name in this scope.
+    public func key(_ name: String) -> String { prefix.isEmpty ? name : "\(prefix).\(name)" }
+
+    public func contains(_ name: String) -> Bool { source.contains(key(name)) }
+
+    /// A tensor's elements, row-major; it must have the given shape. Errors: `.format`, `.unsupported`, `.io`, and
+    /// `.outOfMemory`.
+    public func read(_ name: String, _ shape: [Int]) throws -> [Float] {
+        let key = key(name)
+        guard let size = elementCount(shape + [MemoryLayout<Float>.size]) else {
+            throw MCMError(.format, "tensor \(quoted(key)): the shape \(shape) is impossible")
+        }
+        try source.check(key, shape: shape)
+        // Array traps if it gets no memory; malloc can be asked.
+        guard let probe = malloc(max(size, 1)) else {
+            throw MCMError(.outOfMemory, "tensor \(quoted(key)): no memory for \(size) bytes")
+        }
+        free(probe)
+        return try [Float](unsafeUninitializedCapacity: size / MemoryLayout<Float>.size) { buffer, initialized in
+            guard let base = buffer.baseAddress else { return }
+            try source.copy(key, shape: shape, into: base)
+            initialized = size / MemoryLayout<Float>.size
+        }
+    }
+}

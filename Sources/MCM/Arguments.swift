@@ -1,0 +1,121 @@
+import CMCM
+import Images
+import Kernels
+
+// From C's arguments to Swift's: every pointer, size and number is checked here, before anything happens.
+
+/// A handle's object, which stays with the caller.
+func object<T: AnyObject>(_ handle: OpaquePointer?, _ type: T.Type, _ name: String) throws -> T {
+    guard let handle else { throw null(name) }
+    return Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle)).takeUnretainedValue()
+}
+
+/// A handle for an object, owned by the caller.
+func handle(_ object: AnyObject) -> OpaquePointer {
+    OpaquePointer(Unmanaged.passRetained(object).toOpaque())
+}
+
+/// Gives up the caller's ownership.
+func release(_ handle: OpaquePointer?) {
+    if let handle { Unmanaged<AnyObject>.fromOpaque(UnsafeRawPointer(handle)).release() }
+}
+
+func pointer<T>(_ pointer: UnsafePointer<T>?, _ name: String) throws -> UnsafePointer<T> {
+    guard let pointer else { throw null(name) }
+    return pointer
+}
+
+func pointer<T>(_ pointer: UnsafeMutablePointer<T>?, _ name: String) throws -> UnsafeMutablePointer<T> {
+    guard let pointer else { throw null(name) }
+    return pointer
+}
+
+private func null(_ name: String) -> MCMError { MCMError(.invalidArgument, "\(name) is NULL") }
+
+/// `count` elements; NULL is fine for none.
+func list<T>(_ start: UnsafePointer<T>?, _ count: Int, _ name: String) throws -> UnsafeBufferPointer<T> {
+    guard count >= 0, count <= 1 << 32 else { throw MCMError(.invalidArgument, "\(name): a count of \(count)") }
+    return UnsafeBufferPointer(start: count == 0 ? nil : try pointer(start, name), count: count)
+}
+
+func string(_ text: UnsafePointer<CChar>?, _ name: String) throws -> String {
+    guard let string = String(validatingCString: try pointer(text, name)) else {
+        throw MCMError(.invalidArgument, "\(name) is not valid UTF-8")
+    }
+    return string
+}
+
+/// `expected` finite floats; `count` is what the caller says there are.
+func floats(
+    _ values: UnsafePointer<Float>?, _ count: Int, _ expected: Int, _ name: String
+) throws -> UnsafePointer<Float> {
+    let values = try pointer(values, name)
+    try check(count, expected, "\(name): a count of")
+    if let bad = (0..<expected).first(where: { !values[$0].isFinite }) {
+        throw MCMError(
+            .invalidArgument, "\(name) holds \(values[bad]) at element \(bad), expected finite numbers")
+    }
+    return values
+}
+
+/// A buffer for `expected` elements; `count` is what the caller says it has.
+func output<T>(
+    _ values: UnsafeMutablePointer<T>?, _ count: Int, _ expected: Int, _ name: String
+) throws -> UnsafeMutablePointer<T> {
+    let values = try pointer(values, name)
+    try check(count, expected, "\(name): a size of")
+    return values
+}
+
+private func check(_ found: Int, _ expected: Int, _ what: String) throws {
+    if found != expected { throw MCMError(.size, "\(what) \(found), expected \(expected)") }
+}
+
+/// A struct whose struct_size says that it is the one this library knows.
+func checked<T>(_ value: UnsafePointer<T>?, _ name: String) throws -> T {
+    let value = try pointer(value, name)
+    try checkSize(of: value.pointee, UnsafeRawPointer(value).load(as: UInt32.self), name)
+    return value.pointee
+}
+
+func checked<T>(_ value: UnsafeMutablePointer<T>?, _ name: String) throws -> T {
+    try checked(UnsafePointer(value), name)
+}
+
+func checkSize<T>(of value: T, _ size: UInt32, _ name: String) throws {
+    guard Int(size) == MemoryLayout<T>.size else {
+        throw MCMError(
+            .structSize,
+            "\(name): struct_size is \(size), expected \(MemoryLayout<T>.size); was its init function called?")
+    }
+}
+
+func imageView(_ image: mcm_image, _ name: String) throws -> ImageView {
+    try checkSize(of: image, image.struct_size, name)
+    guard let data = image.data else { throw MCMError(.invalidArgument, "\(name): data is NULL") }
+    guard let dtype = [MCM_U8: ImageView.DType.u8, MCM_F32: .f32][image.dtype] else {
+        throw MCMError(.invalidArgument, "\(name): dtype is \(image.dtype), expected MCM_U8 or MCM_F32")
+    }
+    guard image.reserved == 0 else { throw MCMError(.invalidArgument, "\(name): reserved is \(image.reserved), expected 0") }
+    guard image.row_stride >= 0 else { throw MCMError(.invalidArgument, "\(name): row_stride is beyond any memory") }
+    return try ImageView(
+        data: data, dtype: dtype, width: Int(image.width), height: Int(image.height), channels: Int(image.channels),
+        rowStride: image.row_stride, name: name)
+}
+
+/// A condition's modality and images.
+func condition(_ condition: mcm_condition) throws -> (modality: String, images: [ImageView]) {
+    try checkSize(of: condition, condition.struct_size, "condition")
+    let modality = try string(condition.modality, "condition: modality")
+    let images = try list(condition.images, Int(condition.image_count), "condition \"\(modality)\": images")
+    guard !images.isEmpty else { throw MCMError(.invalidArgument, "condition \"\(modality)\": image_count is 0") }
+    return (modality, try images.enumerated().map { try imageView($1, "condition \"\(modality)\": image \($0)") })
+}
+
+/// Copies text into a C char array, cut off to fit, zero-terminated.
+func copy<T>(_ text: String, into field: inout T) {
+    withUnsafeMutableBytes(of: &field) { bytes in
+        bytes.initializeMemory(as: UInt8.self, repeating: 0)
+        for (i, byte) in text.utf8.prefix(bytes.count - 1).enumerated() { bytes[i] = byte }
+    }
+}

@@ -1,0 +1,47 @@
+public import CMCM
+import Kernels
+import Pipeline
+
+@c @implementation public func mcm_attachment_init(_ attachment: UnsafeMutablePointer<mcm_attachment>!) {
+    guard let attachment else { return }
+    attachment.pointee = mcm_attachment()
+    attachment.pointee.struct_size = UInt32(MemoryLayout<mcm_attachment>.size)
+}
+
+@c @implementation public func mcm_generate_options_init(_ options: UnsafeMutablePointer<mcm_generate_options>!) {
+    options?.pointee = defaultGenerateOptions
+}
+
+private var defaultGenerateOptions: mcm_generate_options {
+    var options = mcm_generate_options()
+    options.struct_size = UInt32(MemoryLayout<mcm_generate_options>.size)
+    return options
+}
+
+@c @implementation public func mcm_generate(
+    _ model: OpaquePointer!, _ options: UnsafePointer<mcm_generate_options>!, _ pixels: UnsafeMutablePointer<UInt8>!,
+    _ size: Int
+) -> mcm_status {
+    call {
+        let model = try object(model, Model.self, "model")
+        let options = try options.map { try checked($0, "options") } ?? defaultGenerateOptions
+        let session = try Session(model, sessionOptions(options.session))
+        let target = try output(pixels, size, session.count, "pixels")
+        let seeds = try list(options.seeds, Int(options.seed_count), "seeds")
+        try session.seed(seeds.isEmpty ? [0] : Array(seeds))
+        if options.class_input_count > 0 {
+            try session.setClassInput(Array(list(options.class_input, options.class_input_count, "class_input")))
+        }
+        for attachment in try list(options.attachments, options.attachment_count, "attachments") {
+            try checkSize(of: attachment, attachment.struct_size, "attachment")
+            let id = try attach(attachment.modulator, attachment.options, to: session)
+            for value in try list(attachment.conditions, Int(attachment.condition_count), "conditions") {
+                let (modality, images) = try condition(value)
+                try session.setCondition(id, modality, images)
+            }
+        }
+        try run(session, options.callback, options.user)
+        let share = session.count / session.batch
+        for i in 0..<session.batch { try session.decode(original: false, index: i, into: target + i * share) }
+    }
+}

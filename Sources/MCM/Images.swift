@@ -1,0 +1,37 @@
+public import CMCM
+import Images
+import Kernels
+
+@c @implementation public func mcm_image_init(_ image: UnsafeMutablePointer<mcm_image>!) {
+    image?.pointee = mcm_image(
+        struct_size: UInt32(MemoryLayout<mcm_image>.size), dtype: MCM_U8, data: nil, width: 0, height: 0, channels: 1,
+        reserved: 0, row_stride: 0)
+}
+
+@c @implementation public func mcm_png_size(
+    _ path: UnsafePointer<CChar>!, _ width: UnsafeMutablePointer<UInt32>!, _ height: UnsafeMutablePointer<UInt32>!,
+    _ channels: UnsafeMutablePointer<UInt32>!
+) -> mcm_status {
+    call {
+        let header = try PNG.header(path: string(path, "path"))
+        width?.pointee = UInt32(header.width)
+        height?.pointee = UInt32(header.height)
+        channels?.pointee = UInt32(header.channels)
+    }
+}
+
+@c @implementation public func mcm_png_read(
+    _ path: UnsafePointer<CChar>!, _ pixels: UnsafeMutablePointer<UInt8>!, _ size: Int
+) -> mcm_status {
+    call {
+        let image = try PNG.read(path: string(path, "path"))
+        let target = try output(pixels, size, image.pixels.count, "pixels")
+        image.pixels.withUnsafeBufferPointer { if let base = $0.baseAddress { target.update(from: base, count: $0.count) } }
+    }
+}
+
+@c @implementation public func mcm_png_write(
+    _ path: UnsafePointer<CChar>!, _ image: UnsafePointer<mcm_image>!
+) -> mcm_status {
+    call { try PNG.write(imageView(checked(image, "image"), "image"), to: string(path, "path")) }
+}

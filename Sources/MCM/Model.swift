@@ -1,0 +1,130 @@
+public import CMCM
+import Checkpoint
+import Kernels
+import Pipeline
+import Sampling
+
+@c @implementation public func mcm_model_options_init(_ options: UnsafeMutablePointer<mcm_model_options>!) {
+    options?.pointee = mcm_model_options(struct_size: UInt32(MemoryLayout<mcm_model_options>.size), threads: 0)
+}
+
+@c @implementation public func mcm_model_open(
+    _ folder: UnsafePointer<CChar>!, _ options: UnsafePointer<mcm_model_options>!,
+    _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let out = try pointer(out, "out")
+        out.pointee = handle(try Model(.disk(string(folder, "folder")), threads: threads(options)))
+    }
+}
+
+@c @implementation public func mcm_model_open_memory(
+    _ files: UnsafePointer<mcm_memory_file>!, _ file_count: Int, _ options: UnsafePointer<mcm_model_options>!,
+    _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let out = try pointer(out, "out")
+        var folder: [String: UnsafeRawBufferPointer] = [:]
+        for file in try list(files, file_count, "files") {
+            let name = try string(file.name, "files: name")
+            guard file.size >= 0 else { throw MCMError(.invalidArgument, "\(name): size is beyond any memory") }
+            guard file.data != nil || file.size == 0 else { throw MCMError(.invalidArgument, "\(name): data is NULL") }
+            guard folder.updateValue(.init(start: file.data, count: file.size), forKey: name) == nil else {
+                throw MCMError(.invalidArgument, "\(name) is given twice")
+            }
+        }
+        out.pointee = handle(try Model(.memory(folder), threads: threads(options)))
+    }
+}
+
+private func threads(_ options: UnsafePointer<mcm_model_options>?) throws -> Int {
+    guard let options else { return 0 }
+    let threads = try checked(options, "options").threads
+    guard threads <= 256 else { throw MCMError(.invalidArgument, "options: threads is \(threads), expected at most 256") }
+    return Int(threads)
+}
+
+@c @implementation public func mcm_model_info_init(_ info: UnsafeMutablePointer<mcm_model_info>!) {
+    guard let info else { return }
+    info.pointee = mcm_model_info()
+    info.pointee.struct_size = UInt32(MemoryLayout<mcm_model_info>.size)
+}
+
+@c @implementation public func mcm_model_get_info(
+    _ model: OpaquePointer!, _ info: UnsafeMutablePointer<mcm_model_info>!
+) -> mcm_status {
+    call {
+        let model = try object(model, Model.self, "model")
+        var value = try checked(info, "info")
+        value.prediction_type = predictionType(model.schedulerConfig.predictionType)
+        value.width = UInt32(model.sampleSize.width)
+        value.height = UInt32(model.sampleSize.height)
+        value.channels = UInt32(model.channels)
+        value.prediction_channels = UInt32(model.predictionChannels)
+        value.num_train_timesteps = UInt32(model.schedulerConfig.numTrainTimesteps)
+        value.size_multiple = UInt32(model.unet.config.sizeMultiple)
+        value.class_input_size = UInt32(model.unet.classInputSize)
+        value.class_count = UInt32(model.unet.classCount)
+        value.parameter_count = UInt64(model.parameterCount)
+        copy(model.fingerprint, into: &value.fingerprint)
+        info.pointee = value
+    }
+}
+
+func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
+    switch type {
+    case .epsilon: MCM_PREDICTION_EPSILON
+    case .sample: MCM_PREDICTION_SAMPLE
+    case .vPrediction: MCM_PREDICTION_V
+    }
+}
+
+@c @implementation public func mcm_model_predict(
+    _ model: OpaquePointer!, _ batch: UInt32, _ width: UInt32, _ height: UInt32, _ sample: UnsafePointer<Float>!,
+    _ count: Int, _ timesteps: UnsafePointer<Float>!, _ class_input: UnsafePointer<Float>!,
+    _ prediction: UnsafeMutablePointer<Float>!, _ prediction_count: Int
+) -> mcm_status {
+    call {
+        let model = try object(model, Model.self, "model")
+        let (n, h, w) = (Int(batch), Int(height), Int(width))
+        let expected = try model.sampleCount(batch: n, height: h, width: w)
+        let predicted = try model.sampleCount(batch: n, height: h, width: w, channels: model.predictionChannels)
+        let sample = try floats(sample, count, expected, "sample")
+        let timesteps = try floats(timesteps, n, n, "timesteps")
+        let target = try output(prediction, prediction_count, predicted, "prediction")
+        let size = n * model.unet.classInputSize
+        guard size > 0 || class_input == nil else {
+            throw MCMError(.invalidArgument, "class_input is given, expected NULL for a model without classes")
+        }
+        let classInput = size > 0 ? Array(UnsafeBufferPointer(start: try floats(class_input, size, size, "class_input"), count: size)) : []
+        try model.predict(
+            sample, batch: n, height: h, width: w,
+            timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)), classInput: classInput, into: target)
+    }
+}
+
+@c @implementation public func mcm_model_encode(
+    _ model: OpaquePointer!, _ images: UnsafePointer<mcm_image>!, _ batch: UInt32,
+    _ sample: UnsafeMutablePointer<Float>!, _ count: Int
+) -> mcm_status {
+    call {
+        let model = try object(model, Model.self, "model")
+        let views = try list(images, Int(batch), "images").enumerated().map { try imageView($1, "image \($0)") }
+        try model.encode(views, into: pointer(sample, "sample"), count: count)
+    }
+}
+
+@c @implementation public func mcm_model_decode(
+    _ model: OpaquePointer!, _ width: UInt32, _ height: UInt32, _ sample: UnsafePointer<Float>!, _ count: Int,
+    _ pixels: UnsafeMutablePointer<UInt8>!, _ size: Int
+) -> mcm_status {
+    call {
+        let model = try object(model, Model.self, "model")
+        let expected = try model.sampleCount(batch: 1, height: Int(height), width: Int(width))
+        guard count == expected else { throw MCMError(.size, "sample: a count of \(count), expected \(expected)") }
+        let target = try output(pixels, size, expected, "pixels")
+        model.decode(try pointer(sample, "sample"), height: Int(height), width: Int(width), into: target)
+    }
+}
+
+@c @implementation public func mcm_model_free(_ model: OpaquePointer!) { release(model) }

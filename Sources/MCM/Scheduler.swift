@@ -1,0 +1,133 @@
+public import CMCM
+import Kernels
+import Pipeline
+import Sampling
+
+/// A scheduler as a handle, with what a step needs of its model.
+private final class SchedulerHandle {
+    let scheduler: any Scheduler
+    let learnsVariance: Bool
+
+    init(_ scheduler: any Scheduler, learnsVariance: Bool) {
+        (self.scheduler, self.learnsVariance) = (scheduler, learnsVariance)
+    }
+
+    func check(_ step: UInt32) throws -> Int {
+        guard Int(step) < scheduler.timesteps.count else {
+            throw MCMError(.invalidArgument, "step \(step), expected 0 to \(scheduler.timesteps.count - 1)")
+        }
+        return Int(step)
+    }
+}
+
+/// nil for the model's own.
+func schedulerKind(_ kind: Int32) throws -> SchedulerKind? {
+    switch kind {
+    case MCM_SCHEDULER_DEFAULT: return nil
+    case MCM_SCHEDULER_DDPM: return .ddpm
+    case MCM_SCHEDULER_DDIM: return .ddim
+    default: throw MCMError(.invalidArgument, "scheduler is \(kind), expected one of MCM_SCHEDULER_*")
+    }
+}
+
+@c @implementation public func mcm_scheduler_create(
+    _ model: OpaquePointer!, _ kind: Int32, _ steps: UInt32, _ eta: Float, _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let model = try object(model, Model.self, "model")
+        let out = try pointer(out, "out")
+        let scheduler = try model.scheduler(schedulerKind(kind), steps: Int(steps), eta: eta)
+        out.pointee = handle(
+            SchedulerHandle(scheduler, learnsVariance: model.predictionChannels != model.channels))
+    }
+}
+
+@c @implementation public func mcm_scheduler_get_timesteps(
+    _ scheduler: OpaquePointer!, _ timesteps: UnsafeMutablePointer<Int32>!, _ capacity: UInt32,
+    _ count: UnsafeMutablePointer<UInt32>!
+) -> mcm_status {
+    call {
+        let list = try object(scheduler, SchedulerHandle.self, "scheduler").scheduler.timesteps
+        let count = try pointer(count, "count")
+        if let timesteps {
+            guard Int(capacity) >= list.count else {
+                throw MCMError(.size, "timesteps: a capacity of \(capacity), expected at least \(list.count)")
+            }
+            for (i, t) in list.enumerated() { timesteps[i] = Int32(t) }
+        }
+        count.pointee = UInt32(list.count)
+    }
+}
+
+@c @implementation public func mcm_scheduler_needs_noise(
+    _ scheduler: OpaquePointer!, _ step: UInt32, _ out: UnsafeMutablePointer<Int32>!
+) -> mcm_status {
+    call {
+        let handle = try object(scheduler, SchedulerHandle.self, "scheduler")
+        try pointer(out, "out").pointee = handle.scheduler.needsNoise(handle.check(step)) ? 1 : 0
+    }
+}
+
+@c @implementation public func mcm_scheduler_step(
+    _ scheduler: OpaquePointer!, _ step: UInt32, _ batch: UInt32, _ sample: UnsafePointer<Float>!, _ count: Int,
+    _ prediction: UnsafePointer<Float>!, _ prediction_count: Int, _ noise: UnsafePointer<Float>!,
+    _ previous: UnsafeMutablePointer<Float>!, _ x0: UnsafeMutablePointer<Float>!
+) -> mcm_status {
+    call {
+        let handle = try object(scheduler, SchedulerHandle.self, "scheduler")
+        let index = try handle.check(step)
+        let batch = Int(batch)
+        guard batch > 0, count > 0, count <= 1 << 31, count % batch == 0 else {
+            throw MCMError(.size, "sample: a count of \(count), expected a multiple of the batch \(batch) up to 2^31")
+        }
+        let sample = try floats(sample, count, count, "sample")
+        let size = handle.learnsVariance ? 2 * count : count
+        let prediction = try floats(prediction, prediction_count, size, "prediction")
+        let previous = try pointer(previous, "previous")
+        let noise = try handle.scheduler.needsNoise(index) ? floats(noise, count, count, "noise") : nil
+        // Per image: prediction, then variance.
+        let share = count / batch
+        var split: [[Float]] = [[], []]
+        if handle.learnsVariance {
+            for image in 0..<batch {
+                for half in 0..<2 {
+                    split[half] += UnsafeBufferPointer(start: prediction + (2 * image + half) * share, count: share)
+                }
+            }
+        }
+        var scratch = x0 == nil ? [Float](repeating: 0, count: count) : []
+        scratch.withUnsafeMutableBufferPointer { scratch in
+            split[0].withUnsafeBufferPointer { e in
+                split[1].withUnsafeBufferPointer { variance in
+                    guard let x0 = x0 ?? scratch.baseAddress else { return }
+                    handle.scheduler.step(
+                        index,
+                        StepInput(
+                            batch: batch, count: count, sample: sample,
+                            prediction: handle.learnsVariance ? e.baseAddress ?? prediction : prediction,
+                            variance: handle.learnsVariance ? variance.baseAddress : nil, noise: noise),
+                        into: StepOutput(sample: previous, x0: x0))
+                }
+            }
+        }
+    }
+}
+
+@c @implementation public func mcm_scheduler_add_noise(
+    _ scheduler: OpaquePointer!, _ timestep: Int32, _ x0: UnsafePointer<Float>!, _ noise: UnsafePointer<Float>!,
+    _ count: Int, _ out: UnsafeMutablePointer<Float>!
+) -> mcm_status {
+    call {
+        let schedule = try object(scheduler, SchedulerHandle.self, "scheduler").scheduler.schedule
+        guard count >= 0, count <= 1 << 31 else { throw MCMError(.size, "a count of \(count), expected at most 2^31") }
+        guard (0..<schedule.numTrainTimesteps).contains(Int(timestep)) else {
+            throw MCMError(
+                .invalidArgument, "timestep \(timestep), expected 0 to \(schedule.numTrainTimesteps - 1)")
+        }
+        schedule.addNoise(
+            try floats(x0, count, count, "x0"), try floats(noise, count, count, "noise"), timestep: Int(timestep),
+            count: count, into: try pointer(out, "out"))
+    }
+}
+
+@c @implementation public func mcm_scheduler_free(_ scheduler: OpaquePointer!) { release(scheduler) }

@@ -1,0 +1,129 @@
+import Checkpoint
+import Kernels
+import Networks
+import Sampling
+
+/// A pretrained diffusion model that works on pixels: a UNet2DModel, its noise schedule and its scheduler's defaults.
+/// Immutable; any number of threads may use it.
+public final class Model: Sendable {
+    public let unet: UNet2D
+    public let schedulerConfig: SchedulerConfig
+    public let schedulerKind: SchedulerKind
+    public let schedule: NoiseSchedule
+    public let fingerprint: String
+    public let parameterCount: Int
+    /// Threads that one call may use.
+    public let threads: Int
+
+    /// Opens a diffusers folder: model_index.json, unet/, scheduler/.
+    public init(_ folder: Folder, threads: Int = 0) throws {
+        self.threads = threads > 0 ? threads : usableCPUs
+        let index = try JSONObject(folder, "model_index.json")
+        let pipelines = ["DDPMPipeline", "DDIMPipeline"]
+        let pipeline = try index.string("_class_name")
+        guard pipelines.contains(pipeline) else {
+            throw index.error(
+                "_class_name", expected: pipelines.map { "\"\($0)\"" }.joined(separator: " or "), kind: .unsupported)
+        }
+        try Self.check(index, "unet", is: ["UNet2DModel"])
+        try Self.check(index, "scheduler", is: ["DDPMScheduler", "DDIMScheduler"])
+        try index.rejectUnknown()
+
+        let scheduler = try JSONObject(folder, "scheduler/scheduler_config.json")
+        schedulerConfig = try SchedulerConfig(scheduler)
+        // DDIMPipeline turns whatever scheduler it gets into a DDIMScheduler.
+        schedulerKind = pipeline == "DDIMPipeline" ? .ddim : try SchedulerKind(scheduler)
+        schedule = NoiseSchedule(schedulerConfig)
+
+        let json = try JSONObject(folder, "unet/config.json")
+        if json.has("_class_name"), try json.string("_class_name") != "UNet2DModel" {
+            throw json.error("_class_name", expected: "\"UNet2DModel\"", kind: .unsupported)
+        }
+        let config = try UNet2DConfig(json)
+        let learned = schedulerConfig.varianceType.isLearned
+        guard config.outChannels == (learned ? 2 : 1) * config.inChannels else {
+            throw json.error(
+                "out_channels", expected: "\((learned ? 2 : 1) * config.inChannels): \(learned ? "twice" : "as many as") "
+                    + "\"in_channels\" with the scheduler's variance_type \"\(schedulerConfig.varianceType.rawValue)\"")
+        }
+        let checkpoint = try CheckpointSource.open(folder, component: "unet")
+        let counter = CountingSource(checkpoint)
+        unet = try UNet2D(config, Weights(counter))
+        try checkpoint.finish()
+        parameterCount = counter.count
+        fingerprint = try checkpoint.fingerprint()
+    }
+
+    /// A component's entry in model_index.json: [library, class].
+    private static func check(_ index: JSONObject, _ component: String, is classes: [String]) throws {
+        let entry = try index.strings(component, count: 2...2)
+        guard classes.contains(entry[1]) else {
+            throw index.error(
+                component, expected: classes.map { "\"\($0)\"" }.joined(separator: " or "), kind: .unsupported)
+        }
+    }
+
+    /// Of a sample.
+    public var channels: Int { unet.config.inChannels }
+    /// Of a prediction: twice `channels` if the variance is learned.
+    public var predictionChannels: Int { unet.config.outChannels }
+
+    /// The size that the model was trained at, or the smallest that its network takes if the config does not say.
+    public var sampleSize: (height: Int, width: Int) {
+        unet.config.sampleSize ?? (unet.config.sizeMultiple, unet.config.sizeMultiple)
+    }
+
+    /// A run's scheduler.
+    ///   kind    nil for the model's own
+    ///   steps   0 for the default of diffusers' pipeline: 1000 for DDPM, 50 for DDIM
+    ///   eta     DDIM's share of noise, 0...1
+    public func scheduler(_ kind: SchedulerKind?, steps: Int, eta: Float) throws -> any Scheduler {
+        guard eta >= 0, eta <= 1 else { throw MCMError(.invalidArgument, "eta is \(eta), expected 0 to 1") }
+        let kind = kind ?? schedulerKind
+        let standard = min(kind == .ddpm ? 1000 : 50, schedulerConfig.numTrainTimesteps)
+        let steps = steps > 0 ? steps : standard
+        switch kind {
+        case .ddim: return try DDIMScheduler(schedulerConfig, schedule, steps: steps, eta: eta)
+        case .ddpm:
+            guard eta == 0 else { throw MCMError(.invalidArgument, "eta is \(eta), expected 0 for a DDPM scheduler") }
+            return try DDPMScheduler(schedulerConfig, schedule, steps: steps)
+        }
+    }
+
+    /// The number of floats in a batch of samples (or of predictions). Throws `.size` for a size that the network does
+    /// not take, or that no machine holds.
+    public func sampleCount(batch: Int, height: Int, width: Int, channels: Int? = nil) throws -> Int {
+        try unet.checkSize(height: height, width: width)
+        guard batch > 0, let count = checkedProduct([batch, height, width, channels ?? self.channels]),
+            count <= 1 << 31
+        else {
+            throw MCMError(
+                .size, "\(batch) samples of \(width) x \(height), expected at least one and at most 2^31 floats in all")
+        }
+        return count
+    }
+
+    /// Throws `.incompatible` unless the module was made for predictions like this model's.
+    ///   otherBase   accept a module that was trained on other weights
+    public func check(_ modulator: Modulator, otherBase: Bool = false) throws {
+        func fail(_ what: String, _ found: String, _ expected: String) -> MCMError {
+            MCMError(.incompatible, "the module's \(what) is \(found), expected the model's \(expected)")
+        }
+        if modulator.predictionChannels != predictionChannels || predictionChannels != channels {
+            throw fail(
+                "number of prediction channels", "\(modulator.predictionChannels)",
+                predictionChannels == channels
+                    ? "\(predictionChannels)" : "\(predictionChannels), which include a learned variance")
+        }
+        guard let base = modulator.base else { return }
+        if let type = base.predictionType, type != schedulerConfig.predictionType.rawValue {
+            throw fail("prediction type", "\"\(type)\"", "\"\(schedulerConfig.predictionType.rawValue)\"")
+        }
+        if let baseChannels = base.channels, baseChannels != channels {
+            throw fail("base's number of channels", "\(baseChannels)", "\(channels)")
+        }
+        if let other = base.fingerprint, other != fingerprint, !otherBase {
+            throw fail("base's fingerprint", other, "\(fingerprint): it was trained on other weights")
+        }
+    }
+}

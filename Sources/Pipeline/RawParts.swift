@@ -1,0 +1,48 @@
+import Images
+import Kernels
+import Networks
+
+/// The parts of a step for a loop of the caller's own. Samples and predictions are (batch, channels, height, width) as
+/// the caller has them; the arithmetic is the session's.
+extension Model {
+    public func predict(
+        _ sample: UnsafePointer<Float>, batch: Int, height: Int, width: Int, timesteps: [Float], classInput: [Float],
+        into prediction: UnsafeMutablePointer<Float>
+    ) throws {
+        try unet.checkClassInput(classInput)
+        let workspace = Workspace(threads: threads)
+        let x = try Tensor(batch, height, width, channels, in: workspace)
+        fromNCHW(sample, into: x)
+        let denoiser = unmodulated(self, classInput: classInput, in: workspace)
+        toNCHW(try denoiser(x, timesteps), into: prediction)
+    }
+
+    /// e + weight * (M(x, e, t, y) - e).
+    ///   conditions   (modality, one image or one per sample); what is not named is absent
+    public func modulate(
+        by modulator: Modulator, _ sample: UnsafePointer<Float>, _ prediction: UnsafePointer<Float>, batch: Int,
+        height: Int, width: Int, timesteps: [Float], conditions: [(modality: String, images: [ImageView])],
+        weight: Float, into out: UnsafeMutablePointer<Float>
+    ) throws {
+        try check(modulator, otherBase: true)
+        try Session.check(weight: weight)
+        let workspace = Workspace(threads: threads)
+        let x = try Tensor(batch, height, width, channels, in: workspace)
+        let e = try Tensor(batch, height, width, channels, in: workspace)
+        fromNCHW(sample, into: x)
+        fromNCHW(prediction, into: e)
+        var given = Conditions(modulator, n: batch, h: height, w: width)
+        for (modality, images) in conditions { try given.set(modality, images, in: workspace) }
+        let module = Modulation(modulator: modulator, conditions: try given.tensor(in: workspace), weight: weight)
+        let denoiser = modulated({ _, _ in e }, by: weight == 0 ? [] : [module], in: workspace)
+        toNCHW(try denoiser(x, timesteps), into: out)
+    }
+
+    /// The bytes of one sample (channels, height, width), channels interleaved.
+    public func decode(
+        _ sample: UnsafePointer<Float>, height: Int, width: Int, into pixels: UnsafeMutablePointer<UInt8>
+    ) {
+        let size = height * width
+        for i in 0..<(size * channels) { pixels[i] = pixel(sample[i % channels * size + i / channels]) }
+    }
+}

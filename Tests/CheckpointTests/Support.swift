@@ -1,0 +1,72 @@
+import Glibc
+import Testing
+
+@testable import Checkpoint
+@testable import Kernels
+
+/// A safetensors file with this header text and these bytes of tensors.
+func safetensors(_ header: String, data: Int = 0) -> [UInt8] {
+    safetensors(Array(header.utf8), data: [UInt8](repeating: 0, count: data))
+}
+
+func safetensors(_ header: [UInt8], data: [UInt8]) -> [UInt8] {
+    withUnsafeBytes(of: UInt64(header.count).littleEndian) { Array($0) } + header + data
+}
+
+func withFile<R>(_ bytes: [UInt8], _ body: (SafetensorsFile) throws -> R) throws -> R {
+    try bytes.withUnsafeBytes { try body(SafetensorsFile(MemoryFile(borrowing: $0), name: "file")) }
+}
+
+/// All elements of a tensor.
+func values(_ file: SafetensorsFile, _ name: String) throws -> [Float] {
+    let count = try #require(file.info(name)).count
+    var result = [Float](repeating: .nan, count: count)
+    try result.withUnsafeMutableBufferPointer { buffer in
+        if let base = buffer.baseAddress { try file.copy(name, into: base, count: count) }
+    }
+    return result
+}
+
+/// Expects `body` to throw an MCMError of this kind whose one line contains `text`.
+func expectFailure<R>(
+    _ kind: MCMError.Kind, _ text: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> R
+) {
+    do {
+        _ = try body()
+        Issue.record("did not throw, expected: \(text)", sourceLocation: sourceLocation)
+    } catch let error as MCMError {
+        #expect(error.kind == kind, "\(error)", sourceLocation: sourceLocation)
+        #expect(error.message.contains(text), "\(error)", sourceLocation: sourceLocation)
+        #expect(!error.message.contains("\n"), sourceLocation: sourceLocation)
+    } catch {
+        Issue.record("threw \(error)", sourceLocation: sourceLocation)
+    }
+}
+
+/// A folder that goes away with the object. Files are at most one level deep.
+final class TemporaryFolder {
+    let path: String
+    private var made: [String] = []
+
+    init() throws {
+        var template = Array("/tmp/mcm-test-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    func add(_ name: String, _ bytes: [UInt8]) throws {
+        if let slash = name.firstIndex(of: "/") {
+            let folder = "\(path)/\(name[..<slash])"
+            if mkdir(folder, 0o777) == 0 { made.insert(folder, at: 0) }
+        }
+        try writeAtomically(bytes, to: "\(path)/\(name)")
+        made.insert("\(path)/\(name)", at: 0)
+    }
+
+    func add(_ name: String, _ text: String) throws { try add(name, Array(text.utf8)) }
+
+    deinit {
+        for file in made where unlink(file) != 0 { rmdir(file) }
+        rmdir(path)
+    }
+}
