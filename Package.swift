@@ -34,7 +34,9 @@ let package = Package(
                 .unsafeFlags([
                     "-static-stdlib", "-use-ld=lld", "-Xlinker", "--version-script=\(root)/Sources/MCM/mcm.map",
                     "-Xlinker", "--gc-sections", "-Xlinker", "-soname=libmcm.so.1", "-Xlinker", "-znodelete",
-                    "-Xlinker", "--as-needed",
+                    "-Xlinker", "--as-needed", "-Xlinker", "-zdefs",
+                    // What FoundationEssentials needs and does not name itself.
+                    "-l_FoundationCollections", "-l_FoundationCShims",
                 ])
             ]),
 

@@ -1,0 +1,496 @@
+#!/usr/bin/env python3
+"""Compare libmcm with the installed diffusers and torch, live, through the C ABI.
+
+    python parity.py --library build/libmcm.so [--seed 0] [randn unets schedulers end-to-end]
+
+Random networks, scheduler configurations and draws are run on both sides; a table shows the relative error
+||out - ref|| / ||ref|| of each and its bound, and the exit status is 1 if one is exceeded.
+
+To check one more network:
+
+    from parity import Library, Report, check_unet
+    report = Report()
+    check_unet(Library("build/libmcm.so"), report, "mine", unet, sample, timesteps)
+    report.finish()
+"""
+import argparse
+import ctypes
+import inspect
+import os
+import random
+import sys
+import tempfile
+from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+
+import numpy as np
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers.utils import logging
+
+UNET_BOUND = 1e-5
+# torch's square root is up to one unit in the last place off (it comes from a vector library), so whole
+# trajectories drift apart with their length even where every other operation is the same.
+SCHEDULER_BOUND = 1e-6
+SCHEDULER_BOUND_STEPS = 100
+PIXEL_BOUND = 1      # of 255
+
+UNET_ARGUMENTS = inspect.signature(UNet2DModel.__init__).parameters
+SCHEDULER_KINDS = {"default": 0, "DDPMScheduler": 1, "DDIMScheduler": 2}
+
+
+# ---------------------------------------------------------------- the C ABI
+
+class ModelInfo(ctypes.Structure):
+    _fields_ = [("struct_size", c_uint32), ("prediction_type", c_int32), ("width", c_uint32), ("height", c_uint32),
+                ("channels", c_uint32), ("prediction_channels", c_uint32), ("num_train_timesteps", c_uint32),
+                ("size_multiple", c_uint32), ("class_input_size", c_uint32), ("class_count", c_uint32),
+                ("parameter_count", c_uint64), ("memory_bytes", c_uint64), ("fingerprint", c_char * 24)]
+
+
+class SessionOptions(ctypes.Structure):
+    _fields_ = [("struct_size", c_uint32), ("batch", c_uint32), ("width", c_uint32), ("height", c_uint32),
+                ("scheduler", c_int32), ("steps", c_uint32), ("eta", c_float)]
+
+
+class GenerateOptions(ctypes.Structure):
+    _fields_ = [("struct_size", c_uint32), ("seed_count", c_uint32), ("seeds", POINTER(c_uint64)),
+                ("session", POINTER(SessionOptions)), ("attachments", c_void_p), ("attachment_count", c_size_t),
+                ("class_input", c_void_p), ("class_input_count", c_size_t), ("callback", c_void_p),
+                ("user", c_void_p)]
+
+
+SIGNATURES = {
+    "mcm_rng_create": [c_uint64, POINTER(c_void_p)],
+    "mcm_rng_normal": [c_void_p, c_void_p, c_size_t],
+    "mcm_model_open": [c_char_p, c_void_p, POINTER(c_void_p)],
+    "mcm_model_get_info": [c_void_p, POINTER(ModelInfo)],
+    "mcm_model_predict": [c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p,
+                          c_size_t],
+    "mcm_scheduler_create": [c_void_p, c_int32, c_uint32, c_float, POINTER(c_void_p)],
+    "mcm_scheduler_get_timesteps": [c_void_p, c_void_p, c_uint32, POINTER(c_uint32)],
+    "mcm_scheduler_needs_noise": [c_void_p, c_uint32, POINTER(c_int32)],
+    "mcm_scheduler_step": [c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_void_p,
+                           c_void_p],
+    "mcm_scheduler_add_noise": [c_void_p, c_int32, c_void_p, c_void_p, c_size_t, c_void_p],
+    "mcm_generate": [c_void_p, POINTER(GenerateOptions), c_void_p, c_size_t],
+}
+NO_RESULT = {
+    "mcm_rng_free": [c_void_p], "mcm_model_free": [c_void_p], "mcm_scheduler_free": [c_void_p],
+    "mcm_model_info_init": [POINTER(ModelInfo)], "mcm_session_options_init": [POINTER(SessionOptions)],
+    "mcm_generate_options_init": [POINTER(GenerateOptions)],
+}
+
+
+class Library:
+    """The loaded library. Calls raise RuntimeError with the library's message."""
+
+    def __init__(self, path):
+        self.c = ctypes.CDLL(os.path.abspath(path))
+        for name, arguments in SIGNATURES.items():
+            getattr(self.c, name).argtypes, getattr(self.c, name).restype = arguments, c_int32
+        for name, arguments in NO_RESULT.items():
+            getattr(self.c, name).argtypes, getattr(self.c, name).restype = arguments, None
+        self.c.mcm_last_error.restype = c_char_p
+
+    def call(self, name, *arguments):
+        status = getattr(self.c, name)(*arguments)
+        if status:
+            raise RuntimeError(f"{name}: status {status}: {self.c.mcm_last_error().decode()}")
+
+    def create(self, name, *arguments):
+        handle = c_void_p()
+        self.call(name, *arguments, byref(handle))
+        return handle
+
+    def initialised(self, structure, init, **values):
+        s = structure()
+        getattr(self.c, init)(byref(s))
+        for field, value in values.items():
+            setattr(s, field, value)
+        return s
+
+    def normal(self, seed, sizes):
+        """One draw per size from one generator, a list of tensors."""
+        rng = self.create("mcm_rng_create", seed)
+        draws = [torch.empty(n) for n in sizes]
+        for draw in draws:
+            self.call("mcm_rng_normal", rng, draw.data_ptr(), draw.numel())
+        self.c.mcm_rng_free(rng)
+        return draws
+
+    def open(self, folder):
+        return Model(self, folder)
+
+
+class Model:
+    def __init__(self, library, folder):
+        self.library = library
+        self.handle = library.create("mcm_model_open", os.fsencode(folder), None)
+        self.info = library.initialised(ModelInfo, "mcm_model_info_init")
+        library.call("mcm_model_get_info", self.handle, byref(self.info))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.library.c.mcm_model_free(self.handle)
+
+    def predict(self, sample, timesteps, class_input=None):
+        """sample (N, C, H, W), timesteps (N,), class_input (N, K) or None: the prediction, (N, C', H, W)."""
+        sample, timesteps = sample.float().contiguous(), timesteps.float().contiguous()
+        class_input = None if class_input is None else class_input.float().contiguous()
+        n, _, h, w = sample.shape
+        out = torch.full((n, self.info.prediction_channels, h, w), float("nan"))
+        self.library.call("mcm_model_predict", self.handle, n, w, h, sample.data_ptr(), sample.numel(),
+                          timesteps.data_ptr(), None if class_input is None else class_input.data_ptr(),
+                          out.data_ptr(), out.numel())
+        return out
+
+    def scheduler(self, kind, steps, eta):
+        return Scheduler(self, kind, steps, eta)
+
+    def generate(self, seeds, batch, kind, steps, eta):
+        """Images, (N, H, W, C) uint8."""
+        session = self.library.initialised(SessionOptions, "mcm_session_options_init", batch=batch, steps=steps,
+                                           scheduler=SCHEDULER_KINDS[kind], eta=eta)
+        options = self.library.initialised(GenerateOptions, "mcm_generate_options_init", seed_count=len(seeds),
+                                           seeds=(c_uint64 * len(seeds))(*seeds), session=ctypes.pointer(session))
+        pixels = np.zeros((batch, self.info.height, self.info.width, self.info.channels), np.uint8)
+        self.library.call("mcm_generate", self.handle, byref(options), pixels.ctypes.data, pixels.nbytes)
+        return pixels
+
+
+class Scheduler:
+    def __init__(self, model, kind, steps, eta):
+        self.library = model.library
+        self.handle = self.library.create("mcm_scheduler_create", model.handle, SCHEDULER_KINDS[kind], steps, eta)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.library.c.mcm_scheduler_free(self.handle)
+
+    def timesteps(self):
+        count = c_uint32()
+        self.library.call("mcm_scheduler_get_timesteps", self.handle, None, 0, byref(count))
+        values = (c_int32 * count.value)()
+        self.library.call("mcm_scheduler_get_timesteps", self.handle, values, count, byref(count))
+        return list(values)
+
+    def needs_noise(self, step):
+        answer = c_int32()
+        self.library.call("mcm_scheduler_needs_noise", self.handle, step, byref(answer))
+        return bool(answer.value)
+
+    def step(self, step, sample, prediction, noise):
+        """x_{t-1} and the predicted x_0, both of sample's shape."""
+        previous, x0 = torch.empty_like(sample), torch.empty_like(sample)
+        prediction = prediction.contiguous()
+        self.library.call("mcm_scheduler_step", self.handle, step, sample.shape[0], sample.data_ptr(), sample.numel(),
+                          prediction.data_ptr(), prediction.numel(), None if noise is None else noise.data_ptr(),
+                          previous.data_ptr(), x0.data_ptr())
+        return previous, x0
+
+    def add_noise(self, timestep, x0, noise):
+        out = torch.empty_like(x0)
+        self.library.call("mcm_scheduler_add_noise", self.handle, timestep, x0.data_ptr(), noise.data_ptr(),
+                          x0.numel(), out.data_ptr())
+        return out
+
+
+# ---------------------------------------------------------------- the report
+
+def relative_error(out, ref):
+    """||out - ref|| / ||ref||, infinite where out is not finite."""
+    error = float((out.double() - ref.double()).norm() / ref.double().norm())
+    return error if np.isfinite(error) else float("inf")
+
+
+class Report:
+    """Prints a line per comparison as it is added, and a summary at the end."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, group, name, error, bound):
+        self.rows.append((group, name, error, bound))
+        print(f"{'ok  ' if error <= bound else 'FAIL'} {group:10s} {error:9.2e} (<= {bound:.0e})  {name}", flush=True)
+
+    def finish(self):
+        """Prints the worst of each group; true if every bound holds."""
+        print()
+        for group in dict.fromkeys(row[0] for row in self.rows):
+            rows = [row for row in self.rows if row[0] == group]
+            worst = max(rows, key=lambda row: row[2] / row[3] if row[3] else row[2])
+            failed = sum(row[2] > row[3] for row in rows)
+            print(f"{group}: {len(rows)} comparisons, {failed} failed, worst {worst[2]:.2e} ({worst[1]})")
+        return bool(self.rows) and all(row[2] <= row[3] for row in self.rows)
+
+
+# ---------------------------------------------------------------- torch.randn
+
+def check_randn(library, report, rng, count=100):
+    for _ in range(count):
+        seed = rng.choice([rng.randrange(2 ** 32), rng.randrange(2 ** 63)])
+        sizes = [rng.choice([rng.randint(1, 15), rng.randint(16, 64), rng.randint(1, 20000)])
+                 for _ in range(rng.randint(1, 6))]
+        generator = torch.Generator().manual_seed(seed)
+        ref = [torch.randn(n, generator=generator) for n in sizes]
+        out = library.normal(seed, sizes)
+        different = sum(int((a != b).sum()) for a, b in zip(out, ref))
+        report.add("randn", f"seed {seed}, sizes {sizes}: values that differ", different, 0)
+
+
+# ---------------------------------------------------------------- UNet2DModel
+
+def randomise(model, seed):
+    """Weights that keep activations at unit scale, normalisation weights about 1."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.normal_()
+            if p.ndim >= 2:
+                p /= p[0].numel() ** 0.5
+            elif name != "time_proj.weight":
+                p.mul_(0.1).add_(1 if name.endswith(".weight") else 0)
+    return model.eval()
+
+
+def random_unet_config(rng):
+    """Arguments of a small UNet2DModel, and a (height, width) that it accepts."""
+    levels = rng.randint(1, 4)
+    groups = rng.choice([1, 2, 4, 8, 16])
+    channels = [groups * rng.randint(max(1, 16 // groups), 64 // groups) for _ in range(levels)]
+    head = rng.choice([None, *[d for d in (1, 4, 8, 12, 16, 32) if d <= min(channels)]])
+    unit = 2 ** (levels - 1)
+    size = [unit * rng.randint(2 if levels > 1 else 4, max(4, 32 // unit)) for _ in range(2)]
+    planes = rng.choice([1, 3, 4])
+    down = ["DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"]
+    up = ["UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"]
+    config = dict(
+        sample_size=tuple(size), in_channels=planes, out_channels=planes * rng.choice([1, 1, 1, 2]),
+        block_out_channels=channels, layers_per_block=rng.randint(1, 3), norm_num_groups=groups,
+        down_block_types=[rng.choice(down) for _ in range(levels)],
+        up_block_types=[rng.choice(up) for _ in range(levels)],
+        attention_head_dim=head, norm_eps=rng.choice([1e-6, 1e-5, 1e-3]),
+        act_fn=rng.choice(["silu", "silu", "swish", "mish", "gelu", "relu"]),
+        resnet_time_scale_shift=rng.choice(["default", "default", "scale_shift"]),
+        downsample_padding=rng.choice([0, 1]), downsample_type=rng.choice(["conv", "resnet"]),
+        upsample_type=rng.choice(["conv", "resnet"]), add_attention=rng.random() < 0.8,
+        attn_norm_num_groups=rng.choice([None, groups]), mid_block_scale_factor=rng.choice([1, 2 ** 0.5]),
+        center_input_sample=rng.random() < 0.2, flip_sin_to_cos=rng.random() < 0.5, freq_shift=rng.choice([0, 1]),
+        time_embedding_dim=rng.choice([None, None, 48]), dropout=rng.choice([0.0, 0.1]))
+    if rng.random() < 0.1:
+        config["mid_block_type"] = None
+    if rng.random() < 0.2:      # the NCSN++ blocks, which want 3 channels and multiples of 32
+        config.update(in_channels=3, out_channels=3, norm_num_groups=None, attn_norm_num_groups=None,
+                      block_out_channels=[rng.choice([32, 64]) for _ in range(levels)],
+                      down_block_types=[rng.choice(["SkipDownBlock2D", "AttnSkipDownBlock2D"]) for _ in range(levels)],
+                      up_block_types=[rng.choice(["SkipUpBlock2D", "AttnSkipUpBlock2D"]) for _ in range(levels)])
+    config.update(rng.choice([{}, {}, {"time_embedding_type": "fourier"},
+                              {"time_embedding_type": "learned", "num_train_timesteps": 1000}]))
+    config.update(rng.choice([{}, {}, {"num_class_embeds": 10}, {"class_embed_type": "timestep"},
+                              {"class_embed_type": "identity"}]))
+    return config, size
+
+
+def random_inputs(config, unet, size, rng):
+    """sample, timesteps and class labels (or None) for a network."""
+    n = rng.randint(1, 3)
+    sample = torch.randn(n, config["in_channels"], *size)
+    timesteps = torch.tensor([rng.randint(1, 999) for _ in range(n)])
+    if config.get("time_embedding_type") != "learned" and rng.random() < 0.3:
+        timesteps = timesteps + 0.25
+    labels = None
+    if config.get("num_class_embeds"):
+        labels = torch.tensor([rng.randrange(config["num_class_embeds"]) for _ in range(n)])
+    elif config.get("class_embed_type") == "timestep":
+        labels = torch.tensor([rng.randint(1, 99) for _ in range(n)])
+    elif config.get("class_embed_type") == "identity":
+        labels = torch.randn(n, unet.time_embedding.linear_2.out_features)
+    return sample, timesteps, labels
+
+
+def check_unet(library, report, name, unet, sample, timesteps, labels=None, dtype=torch.float32, shard="10GB"):
+    """Saves the network in `dtype` as a pipeline, opens it with the library and compares the predictions."""
+    scheduler = DDPMScheduler()
+    if unet.config.out_channels != unet.config.in_channels:
+        scheduler = DDPMScheduler(variance_type="learned_range")
+    with tempfile.TemporaryDirectory() as folder:
+        DDPMPipeline(unet=unet.to(dtype), scheduler=scheduler).save_pretrained(folder, max_shard_size=shard)
+        with library.open(folder) as model:
+            class_input = labels if labels is None or labels.ndim == 2 else labels[:, None]
+            out = model.predict(sample, timesteps, class_input)
+    with torch.no_grad():
+        ref = unet.float()(sample, timesteps, class_labels=labels).sample
+    report.add("unet", name, relative_error(out, ref), UNET_BOUND)
+
+
+def check_unets(library, report, rng, count=60):
+    for i in range(count):
+        config, size = random_unet_config(rng)
+        seed = rng.randrange(2 ** 31)
+        unet = randomise(UNet2DModel(**config), seed)
+        dtype = rng.choice([torch.float32] * 3 + [torch.float16, torch.bfloat16])
+        shard = rng.choice(["10GB", "10GB", "500KB"])
+        sample, timesteps, labels = random_inputs(config, unet, size, rng)
+        changed = {k: v for k, v in config.items() if v != UNET_ARGUMENTS[k].default}
+        name = f"{i}: batch {len(sample)}, {dtype}, {shard}, {changed}"
+        check_unet(library, report, name, unet, sample, timesteps, labels, dtype, shard)
+
+
+# ---------------------------------------------------------------- schedulers
+
+def random_scheduler(rng):
+    """A scheduler, and a number of steps at which diffusers itself works."""
+    while True:
+        cls = rng.choice([DDPMScheduler, DDIMScheduler])
+        train = rng.choice([1000, 1000, rng.randint(20, 2000)])
+        config = dict(
+            num_train_timesteps=train, prediction_type=rng.choice(["epsilon", "sample", "v_prediction"]),
+            timestep_spacing=rng.choice(["leading", "trailing", "linspace"]), steps_offset=rng.choice([0, 0, 1]),
+            beta_schedule=rng.choice(["linear", "scaled_linear", "squaredcos_cap_v2"]),
+            beta_start=rng.choice([1e-4, 0.00085, 0.0015]), beta_end=rng.choice([0.02, 0.012, 0.0195]),
+            clip_sample=rng.random() < 0.6, clip_sample_range=rng.choice([1.0, 1.0, 0.5, 2.0]),
+            thresholding=rng.random() < 0.2, dynamic_thresholding_ratio=rng.choice([0.995, 0.9]),
+            sample_max_value=rng.choice([1.0, 1.5, 20.0]))
+        if rng.random() < 0.15:
+            config["trained_betas"] = [rng.uniform(1e-4, 10 / train) for _ in range(train)]
+        if rng.random() < 0.15:     # a prediction of the noise says nothing about x_0 where alpha is 0
+            config.update(rescale_betas_zero_snr=True, prediction_type=rng.choice(["sample", "v_prediction"]))
+        if cls is DDIMScheduler:
+            config["set_alpha_to_one"] = rng.random() < 0.7
+        else:
+            config["variance_type"] = rng.choice(["fixed_small", "fixed_small_log", "fixed_large", "learned",
+                                                  "learned_range"])
+            config["beta_schedule"] = rng.choice([config["beta_schedule"], "sigmoid"])
+        scheduler, steps = cls(**config), rng.randint(1, min(train, 60))
+        scheduler.set_timesteps(steps)
+        # Rounding makes some "trailing" runs one step too long, ending at timestep -1, and an offset can lead
+        # past the last timestep.
+        if len(scheduler.timesteps) == steps and scheduler.timesteps.min() >= 0 and scheduler.timesteps.max() < train:
+            return scheduler, steps
+
+
+def random_prediction(scheduler, shape):
+    """Noise in place of a prediction, with a variance that is not negative where one is learned."""
+    variance = scheduler.config.get("variance_type", "fixed_small")
+    if variance not in ("learned", "learned_range"):
+        return 0.9 * torch.randn(shape)
+    n, c, h, w = shape
+    second = torch.randn(shape)
+    return torch.cat([0.9 * torch.randn(shape), second.square() * 0.1 if variance == "learned" else second], 1)
+
+
+def check_scheduler(library, report, name, scheduler, steps, eta=0.0, kind="default", reference=None, seed=0):
+    """A whole trajectory of the scheduler of a model, or of `reference`, made from it, where `kind` asks for
+    another class; and add_noise."""
+    torch.manual_seed(seed)
+    learned = scheduler.config.get("variance_type") in ("learned", "learned_range")
+    unet = UNet2DModel(sample_size=8, in_channels=3, out_channels=6 if learned else 3, block_out_channels=(4,),
+                       layers_per_block=1, norm_num_groups=1, add_attention=False,
+                       down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",))
+    pipeline = DDIMPipeline if isinstance(scheduler, DDIMScheduler) else DDPMPipeline
+    reference = reference or scheduler
+    reference.set_timesteps(steps)
+    options = {"eta": eta} if isinstance(reference, DDIMScheduler) else {}
+    shape = (2, 3, random.Random(seed).randint(1, 8), 6)
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline(unet=unet, scheduler=scheduler).save_pretrained(folder)
+        with library.open(folder) as model, model.scheduler(kind, steps, eta) as ours:
+            if ours.timesteps() != reference.timesteps.tolist():
+                worst = float("inf")
+            x = torch.randn(shape)
+            mine, generator, noises = x, torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+            for i, t in enumerate(reference.timesteps):
+                prediction = random_prediction(reference, shape)
+                theirs = reference.step(prediction, t, x, generator=generator, **options)
+                noise = torch.randn(shape, generator=noises) if ours.needs_noise(i) else None
+                mine, x0 = ours.step(i, mine, prediction, noise)
+                x = theirs.prev_sample
+                worst = max(worst, relative_error(mine, x), relative_error(x0, theirs.pred_original_sample))
+            t = int(reference.timesteps[len(reference.timesteps) // 2])
+            clean, noise = torch.randn(shape), torch.randn(shape)
+            worst = max(worst, relative_error(ours.add_noise(t, clean, noise),
+                                              reference.add_noise(clean, noise, torch.tensor([t, t]))))
+    report.add("scheduler", name, worst, SCHEDULER_BOUND * max(1, steps / SCHEDULER_BOUND_STEPS))
+
+
+def describe(scheduler):
+    defaults = type(scheduler)().config
+    changed = {k: v for k, v in scheduler.config.items() if not k.startswith("_") and v != defaults[k]}
+    if "trained_betas" in changed:
+        changed["trained_betas"] = "..."
+    return f"{type(scheduler).__name__} {changed}"
+
+
+def check_schedulers(library, report, rng, count=60):
+    for cls in (DDPMScheduler, DDIMScheduler):
+        check_scheduler(library, report, f"{cls.__name__}, 1000 steps", cls(), 1000)
+    for i in range(count):
+        scheduler, steps = random_scheduler(rng)
+        kind, reference = "default", scheduler
+        learned = scheduler.config.get("variance_type") in ("learned", "learned_range")
+        if rng.random() < 0.3 and not learned and scheduler.config.beta_schedule != "sigmoid":
+            cls = rng.choice([DDPMScheduler, DDIMScheduler])
+            kind, reference = cls.__name__, cls.from_config(scheduler.config)
+        eta = rng.choice([0.0, 0.5, 1.0]) if isinstance(reference, DDIMScheduler) else 0.0
+        if scheduler.config.rescale_betas_zero_snr:     # diffusers takes the root of a rounding error at eta 1
+            eta = min(eta, 0.5)
+        check_scheduler(library, report, f"{i}: {kind}, {steps} steps, eta {eta}, {describe(scheduler)}",
+                        scheduler, steps, eta, kind, reference, seed=rng.randrange(2 ** 31))
+
+
+# ---------------------------------------------------------------- end to end
+
+def check_end_to_end(library, report, rng, folder, batch=2):
+    """The same images as diffusers' pipelines for the same seeds."""
+    with library.open(folder) as model:
+        for cls, steps, eta, per_image in ((DDPMPipeline, 100, 0.0, False), (DDPMPipeline, 20, 0.0, True),
+                                           (DDIMPipeline, 50, 0.0, False), (DDIMPipeline, 20, 1.0, True)):
+            seeds = [rng.randrange(2 ** 63) for _ in range(batch if per_image else 1)]
+            generators = [torch.Generator().manual_seed(s) for s in seeds]
+            loaded = cls.from_pretrained(folder)
+            loaded.scheduler = (DDPMScheduler if cls is DDPMPipeline else DDIMScheduler).from_config(
+                loaded.scheduler.config)
+            loaded.set_progress_bar_config(disable=True)
+            options = {"eta": eta} if cls is DDIMPipeline else {}
+            images = loaded(batch_size=batch, generator=generators if per_image else generators[0],
+                            num_inference_steps=steps, output_type="np", **options).images
+            ref = (images * 255).round().astype(np.uint8)
+            out = model.generate(seeds, batch, type(loaded.scheduler).__name__, steps, eta)
+            worst = int(np.abs(out.astype(int) - ref.reshape(out.shape).astype(int)).max())
+            name = f"{cls.__name__}, {steps} steps, eta {eta}, {len(seeds)} seeds: largest pixel difference"
+            report.add("end-to-end", name, worst, PIXEL_BOUND)
+
+
+def main():
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    checks = {"randn": check_randn, "unets": check_unets, "schedulers": check_schedulers,
+              "end-to-end": check_end_to_end}
+    parser = argparse.ArgumentParser(description="Compare libmcm with diffusers through the C ABI.")
+    parser.add_argument("checks", nargs="*", help=f"which ones (default: all): {', '.join(checks)}")
+    parser.add_argument("--library", required=True, help="path of libmcm.so")
+    parser.add_argument("--model", default=os.path.join(root, "examples", "fashion", "base"),
+                        help="model folder for the end-to-end runs")
+    parser.add_argument("--seed", type=int, default=0, help="of the random configurations")
+    parser.add_argument("--count", type=int, help="random configurations per check")
+    arguments = parser.parse_args()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    library, report = Library(arguments.library), Report()
+    for name in arguments.checks or checks:
+        rng = random.Random(f"{arguments.seed} {name}")
+        if name == "end-to-end":
+            check_end_to_end(library, report, rng, arguments.model)
+        elif arguments.count:
+            checks[name](library, report, rng, arguments.count)
+        else:
+            checks[name](library, report, rng)
+    sys.exit(0 if report.finish() else 1)
+
+
+if __name__ == "__main__":
+    main()
