@@ -66,9 +66,16 @@ public final class UNet2D: Sendable {
             convNormOut: try weights.groupNorm(
                 "conv_norm_out", c[0], groups: config.normNumGroups ?? min(c[0] / 4, 32), epsilon: config.normEps),
             convOut: try weights.conv2D("conv_out", c[0], config.outChannels))
-        if let skip = parts.downBlocks.first(where: { $0.needsRGB }), config.inChannels != 3 || config.outChannels != 3 {
+        // NCSN++'s image shrinks and grows in skip blocks alone: they come first on the way down, last on the way up.
+        let down = parts.downBlocks.map(\.readsImage), up = parts.upBlocks.map(\.writesImage)
+        if zip(down, down.dropFirst()).contains(where: { !$0 && $1 })
+            || zip(up, parts.upBlocks.dropFirst()).contains(where: { $0 && !$1.isSkip })
+        {
+            throw MCMError(.format, "skip blocks come first in down_block_types and last in up_block_types")
+        }
+        if down.contains(true) && config.inChannels != 3 || up.contains(true) && config.outChannels != 3 {
             throw MCMError(
-                .format, "\(skip.type) needs 3 channels in and out, found \(config.inChannels) and \(config.outChannels)")
+                .format, "skip blocks need 3 channels, found \(config.inChannels) in and \(config.outChannels) out")
         }
     }
 

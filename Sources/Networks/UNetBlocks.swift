@@ -39,7 +39,6 @@ private extension UNet2DConfig {
 
 /// One level of the way down.
 struct DownBlock {
-    let type: String
     private let resnets: [ResnetBlock2D]
     private let attentions: [AttentionBlock]  // none, or one per residual block
     private let downsampler: Downsampler?
@@ -57,7 +56,6 @@ struct DownBlock {
         let kind = try BlockKind(type, direction: "Down")
         var options = options
         if kind.skip { options.outputScale = Float(2.0.squareRoot()) }
-        self.type = type
         let groups = kind.skip ? skipGroups(outputs) : try config.groups(type)
         resnets = try (0..<config.layersPerBlock).map { i in
             let inputs = i == 0 ? inputs : outputs
@@ -91,7 +89,7 @@ struct DownBlock {
     }
 
     /// Skip blocks read the image itself, which they take to be RGB.
-    var needsRGB: Bool { skipConv != nil }
+    var readsImage: Bool { skipConv != nil }
 
     func callAsFunction(_ state: inout UNetState, _ embedding: Tensor, in workspace: Workspace) throws {
         for i in resnets.indices {
@@ -143,7 +141,7 @@ struct UpBlock {
     private let resnets: [ResnetBlock2D]
     private let attentions: [AttentionBlock]  // none, one per residual block, or (AttnSkip) one after the last
     private let upsampler: Upsampler?
-    private let isSkip: Bool
+    let isSkip: Bool
     private let skipOutput: (norm: GroupNorm, conv: Conv2D)?  // features to an RGB image
 
     private enum Upsampler {
@@ -199,6 +197,9 @@ struct UpBlock {
             upsampler = .conv(try weights.conv2D("upsamplers.0.conv", outputs, outputs))
         }
     }
+
+    /// Skip blocks add to an RGB image.
+    var writesImage: Bool { skipOutput != nil }
 
     func callAsFunction(_ state: inout UNetState, _ embedding: Tensor, in workspace: Workspace) throws {
         for i in resnets.indices {

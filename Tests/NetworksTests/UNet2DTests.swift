@@ -28,4 +28,39 @@ import Testing
             if error > 3e-6 { print(name, error) }
         }
     }
+
+    @Test func blocksThatDoNotFitTogetherAreErrors() throws {
+        for (down, up) in [
+            (["DownBlock2D", "SkipDownBlock2D", "DownBlock2D"], ["UpBlock2D", "UpBlock2D", "UpBlock2D"]),
+            (["DownBlock2D", "DownBlock2D", "DownBlock2D"], ["SkipUpBlock2D", "UpBlock2D", "UpBlock2D"]),
+        ] {
+            let json = try JSONObject(
+                JSONValue(
+                    parsing: """
+                        {"block_out_channels": [8, 8, 8], "norm_num_groups": 2, "layers_per_block": 1,
+                         "down_block_types": \(down), "up_block_types": \(up)}
+                        """, name: "net"), name: "net")
+            #expect(throws: MCMError.self) { try UNet2D(UNet2DConfig(json), Weights(GoldenWeights())) }
+        }
+    }
+
+    @Test func sizesThatDoNotHalveEvenlyAreErrors() throws {
+        let json = try JSONObject(
+            JSONValue(
+                parsing: """
+                    {"block_out_channels": [8, 8], "norm_num_groups": 2, "layers_per_block": 1, "in_channels": 1,
+                     "down_block_types": ["DownBlock2D", "DownBlock2D"],
+                     "up_block_types": ["UpBlock2D", "UpBlock2D"]}
+                    """, name: "net"), name: "net")
+        let net = try UNet2D(UNet2DConfig(json), Weights(GoldenWeights()))
+        let workspace = Workspace(threads: 1)
+        for (h, w) in [(7, 8), (8, 7), (1, 2)] {
+            let x = try Tensor(1, h, w, 1, in: workspace)
+            #expect(throws: MCMError.self) { try net(x, timesteps: [1], in: workspace) }
+        }
+        let x = try Tensor(1, 2, 4, 1, in: workspace)
+        x.data.update(repeating: 0, count: x.count)
+        #expect(try net(x, timesteps: [1], in: workspace).count == 3 * 8)
+        #expect(throws: MCMError.self) { try net(x, timesteps: [1, 2], in: workspace) }
+    }
 }
