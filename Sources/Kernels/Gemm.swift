@@ -19,7 +19,7 @@ public final class PackedMatrix: @unchecked Sendable {  // immutable after init
         }
     }
 
-    public var bytes: Int { storage.count * 4 }
+    public var bytes: Int { storage.bytes }
 }
 
 /// The depth of one pass over k. Sums are made in passes of this depth, in order: the only thing that an element's

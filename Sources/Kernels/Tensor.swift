@@ -60,13 +60,20 @@ public final class Workspace {
     /// The threads that kernels may use, the caller's included.
     public let threads: Int
     private var free: [(pointer: UnsafeMutablePointer<Float>, capacity: Int)] = []
+    private var total = 0  // floats, free ones included
 
     public init(threads: Int) {
         self.threads = max(1, threads)
     }
 
-    deinit {
-        for block in free { Glibc.free(block.pointer) }
+    deinit { releaseFree() }
+
+    private func releaseFree() {
+        for block in free {
+            Glibc.free(block.pointer)
+            total -= block.capacity
+        }
+        free = []
     }
 
     final class Block {
@@ -94,20 +101,28 @@ public final class Workspace {
             free.removeLast()
             return Block(pointer, capacity, self)
         }
-        return Block(try allocateFloats(needed), needed, self)
+        if total &+ needed > machineFloats { releaseFree() }
+        guard needed <= machineFloats - total else {
+            throw MCMError(
+                .outOfMemory, "\(needed) floats beside the \(total) at work exceed the machine's memory")
+        }
+        let pointer = try allocateFloats(needed)
+        total += needed
+        return Block(pointer, needed, self)
     }
 }
 
+/// The floats that the machine's memory holds. Linux grants more and kills the process later.
+private let machineFloats: Int = {
+    let (pages, size) = (sysconf(Int32(_SC_PHYS_PAGES)), sysconf(Int32(_SC_PAGESIZE)))
+    return pages > 0 && size > 0 ? pages / MemoryLayout<Float>.stride * size : 1 << 40
+}()
+
 /// `count` uninitialised floats aligned to 64 bytes, to be released by `free`.
-///
-/// Linux grants more memory than it has and kills the process later: a request beyond the machine's memory is an
-/// error here.
-func allocateFloats(_ count: Int) throws -> UnsafeMutablePointer<Float> {
-    let (bytes, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<Float>.stride)
-    let machine = sysconf(Int32(_SC_PHYS_PAGES)).multipliedReportingOverflow(by: sysconf(Int32(_SC_PAGESIZE)))
+private func allocateFloats(_ count: Int) throws -> UnsafeMutablePointer<Float> {
     var raw: UnsafeMutableRawPointer?
-    guard !overflow, bytes >= 0, machine.overflow || bytes < machine.partialValue,
-        posix_memalign(&raw, 64, max(bytes, 64)) == 0, let raw
+    guard (0...machineFloats).contains(count),
+        posix_memalign(&raw, 64, max(count * MemoryLayout<Float>.stride, 64)) == 0, let raw
     else {
         throw MCMError(.outOfMemory, "cannot allocate \(count) floats")
     }
@@ -130,6 +145,8 @@ public final class FloatBuffer: @unchecked Sendable {  // written only before it
         try self.init(count: values.count)
         values.withUnsafeBufferPointer { if let base = $0.baseAddress { data.update(from: base, count: $0.count) } }
     }
+
+    public var bytes: Int { count * MemoryLayout<Float>.stride }
 
     deinit { free(data) }
 }

@@ -32,10 +32,19 @@ func pointer<T>(_ pointer: UnsafeMutablePointer<T>?, _ name: String) throws -> U
 
 private func null(_ name: String) -> MCMError { MCMError(.invalidArgument, "\(name) is NULL") }
 
-/// `count` elements; NULL is fine for none.
-func list<T>(_ start: UnsafePointer<T>?, _ count: Int, _ name: String) throws -> UnsafeBufferPointer<T> {
-    guard count >= 0, count <= 1 << 32 else { throw MCMError(.invalidArgument, "\(name): a count of \(count)") }
-    return UnsafeBufferPointer(start: count == 0 ? nil : try pointer(start, name), count: count)
+/// `count` elements; NULL is fine for none. No more than `limit` are looked at: a count beyond it is a mistake.
+func list<T>(_ start: UnsafePointer<T>?, _ count: Int, limit: Int, _ name: String) throws -> UnsafeBufferPointer<T> {
+    let start = count == 0 ? nil : try pointer(start, name)
+    guard (0...limit).contains(count) else {
+        throw MCMError(.size, "\(name): a count of \(count), expected at most \(limit)")
+    }
+    return UnsafeBufferPointer(start: start, count: count)
+}
+
+/// The same for structs, by their addresses: each is read only when its struct_size has been checked.
+func structs<T>(_ start: UnsafePointer<T>?, _ count: Int, limit: Int, _ name: String) throws -> [UnsafePointer<T>] {
+    let elements = try list(start, count, limit: limit, name)
+    return elements.baseAddress.map { base in elements.indices.map { base + $0 } } ?? []
 }
 
 func string(_ text: UnsafePointer<CChar>?, _ name: String) throws -> String {
@@ -71,10 +80,15 @@ private func check(_ found: Int, _ expected: Int, _ what: String) throws {
     if found != expected { throw MCMError(.size, "\(what) \(found), expected \(expected)") }
 }
 
-/// A struct whose struct_size says that it is the one this library knows.
+/// A struct whose struct_size says that it is the one this library knows; nothing else of it is read before.
 func checked<T>(_ value: UnsafePointer<T>?, _ name: String) throws -> T {
     let value = try pointer(value, name)
-    try checkSize(of: value.pointee, UnsafeRawPointer(value).load(as: UInt32.self), name)
+    let size = UnsafeRawPointer(value).load(as: UInt32.self)
+    guard Int(size) == MemoryLayout<T>.size else {
+        throw MCMError(
+            .structSize,
+            "\(name): struct_size is \(size), expected \(MemoryLayout<T>.size); was its init function called?")
+    }
     return value.pointee
 }
 
@@ -82,16 +96,8 @@ func checked<T>(_ value: UnsafeMutablePointer<T>?, _ name: String) throws -> T {
     try checked(UnsafePointer(value), name)
 }
 
-func checkSize<T>(of value: T, _ size: UInt32, _ name: String) throws {
-    guard Int(size) == MemoryLayout<T>.size else {
-        throw MCMError(
-            .structSize,
-            "\(name): struct_size is \(size), expected \(MemoryLayout<T>.size); was its init function called?")
-    }
-}
-
-func imageView(_ image: mcm_image, _ name: String) throws -> ImageView {
-    try checkSize(of: image, image.struct_size, name)
+func imageView(_ image: UnsafePointer<mcm_image>?, _ name: String) throws -> ImageView {
+    let image = try checked(image, name)
     guard let data = image.data else { throw MCMError(.invalidArgument, "\(name): data is NULL") }
     guard let dtype = [MCM_U8: ImageView.DType.u8, MCM_F32: .f32][image.dtype] else {
         throw MCMError(.invalidArgument, "\(name): dtype is \(image.dtype), expected MCM_U8 or MCM_F32")
@@ -103,13 +109,16 @@ func imageView(_ image: mcm_image, _ name: String) throws -> ImageView {
         rowStride: image.row_stride, name: name)
 }
 
-/// A condition's modality and images.
-func condition(_ condition: mcm_condition) throws -> (modality: String, images: [ImageView]) {
-    try checkSize(of: condition, condition.struct_size, "condition")
+/// A condition's modality and images, at most one per sample.
+func condition(
+    _ condition: UnsafePointer<mcm_condition>?, batch: Int
+) throws -> (modality: String, images: [ImageView]) {
+    let condition = try checked(condition, "condition")
     let modality = try string(condition.modality, "condition: modality")
-    let images = try list(condition.images, Int(condition.image_count), "condition \"\(modality)\": images")
-    guard !images.isEmpty else { throw MCMError(.invalidArgument, "condition \"\(modality)\": image_count is 0") }
-    return (modality, try images.enumerated().map { try imageView($1, "condition \"\(modality)\": image \($0)") })
+    let title = "condition \"\(modality)\""
+    let images = try structs(condition.images, Int(condition.image_count), limit: batch, "\(title): images")
+    guard !images.isEmpty else { throw MCMError(.invalidArgument, "\(title): image_count is 0") }
+    return (modality, try images.enumerated().map { try imageView($1, "\(title): image \($0)") })
 }
 
 /// Copies text into a C char array, cut off to fit, zero-terminated.

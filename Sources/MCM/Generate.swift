@@ -27,16 +27,20 @@ private var defaultGenerateOptions: mcm_generate_options {
         let options = try options.map { try checked($0, "options") } ?? defaultGenerateOptions
         let session = try Session(model, sessionOptions(options.session))
         let target = try output(pixels, size, session.count, "pixels")
-        let seeds = try list(options.seeds, Int(options.seed_count), "seeds")
+        let seeds = try list(options.seeds, Int(options.seed_count), limit: session.batch, "seeds")
         try session.seed(seeds.isEmpty ? [0] : Array(seeds))
         if options.class_input_count > 0 {
-            try session.setClassInput(Array(list(options.class_input, options.class_input_count, "class_input")))
+            let limit = session.batch * model.unet.classInputSize
+            try session.setClassInput(
+                Array(list(options.class_input, options.class_input_count, limit: limit, "class_input")))
         }
-        for attachment in try list(options.attachments, options.attachment_count, "attachments") {
-            try checkSize(of: attachment, attachment.struct_size, "attachment")
+        for attachment in try structs(options.attachments, options.attachment_count, limit: 1024, "attachments") {
+            let attachment = try checked(attachment, "attachment")
             let id = try attach(attachment.modulator, attachment.options, to: session)
-            for value in try list(attachment.conditions, Int(attachment.condition_count), "conditions") {
-                let (modality, images) = try condition(value)
+            for value in try structs(
+                attachment.conditions, Int(attachment.condition_count), limit: 1024, "conditions")
+            {
+                let (modality, images) = try condition(value, batch: session.batch)
                 try session.setCondition(id, modality, images)
             }
         }

@@ -24,6 +24,7 @@ import Kernels
     _ path: UnsafePointer<CChar>!, _ pixels: UnsafeMutablePointer<UInt8>!, _ size: Int
 ) -> mcm_status {
     call {
+        let pixels = try pointer(pixels, "pixels")
         let image = try PNG.read(path: string(path, "path"))
         let target = try output(pixels, size, image.pixels.count, "pixels")
         image.pixels.withUnsafeBufferPointer { if let base = $0.baseAddress { target.update(from: base, count: $0.count) } }
@@ -33,5 +34,5 @@ import Kernels
 @c @implementation public func mcm_png_write(
     _ path: UnsafePointer<CChar>!, _ image: UnsafePointer<mcm_image>!
 ) -> mcm_status {
-    call { try PNG.write(imageView(checked(image, "image"), "image"), to: string(path, "path")) }
+    call { try PNG.write(imageView(image, "image"), to: string(path, "path")) }
 }

@@ -25,7 +25,7 @@ import Sampling
     call {
         let out = try pointer(out, "out")
         var folder: [String: UnsafeRawBufferPointer] = [:]
-        for file in try list(files, file_count, "files") {
+        for file in try list(files, file_count, limit: 1 << 16, "files") {
             let name = try string(file.name, "files: name")
             guard file.size >= 0 else { throw MCMError(.invalidArgument, "\(name): size is beyond any memory") }
             guard file.data != nil || file.size == 0 else { throw MCMError(.invalidArgument, "\(name): data is NULL") }
@@ -66,6 +66,7 @@ private func threads(_ options: UnsafePointer<mcm_model_options>?) throws -> Int
         value.class_input_size = UInt32(model.unet.classInputSize)
         value.class_count = UInt32(model.unet.classCount)
         value.parameter_count = UInt64(model.parameterCount)
+        value.memory_bytes = UInt64(model.weightBytes)
         copy(model.fingerprint, into: &value.fingerprint)
         info.pointee = value
     }
@@ -96,10 +97,11 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
         guard size > 0 || class_input == nil else {
             throw MCMError(.invalidArgument, "class_input is given, expected NULL for a model without classes")
         }
-        let classInput = size > 0 ? Array(UnsafeBufferPointer(start: try floats(class_input, size, size, "class_input"), count: size)) : []
+        let classInput = size > 0 ? try floats(class_input, size, size, "class_input") : nil
         try model.predict(
             sample, batch: n, height: h, width: w,
-            timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)), classInput: classInput, into: target)
+            timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)),
+            classInput: Array(UnsafeBufferPointer(start: classInput, count: size)), into: target)
     }
 }
 
@@ -109,8 +111,12 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
 ) -> mcm_status {
     call {
         let model = try object(model, Model.self, "model")
-        let views = try list(images, Int(batch), "images").enumerated().map { try imageView($1, "image \($0)") }
-        try model.encode(views, into: pointer(sample, "sample"), count: count)
+        let first = try imageView(pointer(images, "images"), "image 0")
+        // Before more images are looked at: they are as many as the samples say.
+        let expected = try model.sampleCount(batch: Int(batch), height: first.height, width: first.width)
+        let target = try output(sample, count, expected, "sample")
+        let views = try (0..<Int(batch)).map { try imageView(images + $0, "image \($0)") }
+        try model.encode(views, into: target)
     }
 }
 

@@ -107,7 +107,9 @@ import Sampling
         let prediction = try floats(prediction, count, expected, "prediction")
         let timesteps = try floats(timesteps, n, n, "timesteps")
         let target = try pointer(out, "out")
-        let conditions = try list(conditions, Int(condition_count), "conditions").map { try condition($0) }
+        let conditions = try structs(
+            conditions, Int(condition_count), limit: modulator.modalities.count, "conditions"
+        ).map { try condition($0, batch: n) }
         try model.modulate(
             by: modulator, sample, prediction, batch: n, height: h, width: w,
             timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)), conditions: conditions, weight: weight,

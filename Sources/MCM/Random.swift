@@ -19,7 +19,9 @@ private final class RandomHandle {
 ) -> mcm_status {
     call {
         let rng = try object(rng, RandomHandle.self, "rng")
-        guard count >= 0 else { throw MCMError(.invalidArgument, "count is beyond any memory") }
+        guard (0...1 << 31).contains(count) else {
+            throw MCMError(.size, "values: a count of \(count), expected at most 2^31")
+        }
         if count > 0 { rng.generator.normal(into: try pointer(values, "values"), count: count) }
     }
 }

@@ -85,32 +85,30 @@ func schedulerKind(_ kind: Int32) throws -> SchedulerKind? {
         let prediction = try floats(prediction, prediction_count, size, "prediction")
         let previous = try pointer(previous, "previous")
         let noise = try handle.scheduler.needsNoise(index) ? floats(noise, count, count, "noise") : nil
-        // Per image: prediction, then variance.
-        let share = count / batch
-        var split: [[Float]] = [[], []]
-        if handle.learnsVariance {
-            for image in 0..<batch {
-                for half in 0..<2 {
-                    split[half] += UnsafeBufferPointer(start: prediction + (2 * image + half) * share, count: share)
-                }
-            }
-        }
-        var scratch = x0 == nil ? [Float](repeating: 0, count: count) : []
-        scratch.withUnsafeMutableBufferPointer { scratch in
-            split[0].withUnsafeBufferPointer { e in
-                split[1].withUnsafeBufferPointer { variance in
-                    guard let x0 = x0 ?? scratch.baseAddress else { return }
-                    handle.scheduler.step(
-                        index,
-                        StepInput(
-                            batch: batch, count: count, sample: sample,
-                            prediction: handle.learnsVariance ? e.baseAddress ?? prediction : prediction,
-                            variance: handle.learnsVariance ? variance.baseAddress : nil, noise: noise),
-                        into: StepOutput(sample: previous, x0: x0))
-                }
-            }
+        let (e, variance) = try handle.learnsVariance ? split(prediction, batch, count) : (nil, nil)
+        let scratch = try FloatBuffer(count: x0 == nil ? count : 0)
+        handle.scheduler.step(
+            index,
+            StepInput(
+                batch: batch, count: count, sample: sample, prediction: e.map { UnsafePointer($0.data) } ?? prediction,
+                variance: variance.map { UnsafePointer($0.data) }, noise: noise),
+            into: StepOutput(sample: previous, x0: x0 ?? scratch.data))
+        withExtendedLifetime((e, variance, scratch)) {}
+    }
+}
+
+/// Per image prediction, then variance: to all predictions and all variances, `count` floats each.
+private func split(
+    _ both: UnsafePointer<Float>, _ batch: Int, _ count: Int
+) throws -> (FloatBuffer?, FloatBuffer?) {
+    let parts = [try FloatBuffer(count: count), try FloatBuffer(count: count)]
+    let share = count / batch
+    for image in 0..<batch {
+        for half in 0..<2 {
+            (parts[half].data + image * share).update(from: both + (2 * image + half) * share, count: share)
         }
     }
+    return (parts[0], parts[1])
 }
 
 @c @implementation public func mcm_scheduler_add_noise(

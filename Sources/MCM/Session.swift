@@ -40,13 +40,20 @@ func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Se
 @c @implementation public func mcm_session_seed(
     _ handle: OpaquePointer!, _ seeds: UnsafePointer<UInt64>!, _ seed_count: UInt32
 ) -> mcm_status {
-    call { try session(handle).seed(Array(list(seeds, Int(seed_count), "seeds"))) }
+    call {
+        let session = try session(handle)
+        try session.seed(Array(list(seeds, Int(seed_count), limit: session.batch, "seeds")))
+    }
 }
 
 @c @implementation public func mcm_session_set_class_input(
     _ handle: OpaquePointer!, _ values: UnsafePointer<Float>!, _ count: Int
 ) -> mcm_status {
-    call { try session(handle).setClassInput(Array(list(values, count, "values"))) }
+    call {
+        let session = try session(handle)
+        let limit = session.batch * session.model.unet.classInputSize
+        try session.setClassInput(Array(list(values, count, limit: limit, "values")))
+    }
 }
 
 @c @implementation public func mcm_attach_options_init(_ options: UnsafeMutablePointer<mcm_attach_options>!) {
@@ -100,7 +107,7 @@ func attach(
 ) -> mcm_status {
     call {
         let session = try session(handle)
-        let (modality, images) = try condition(checked(value, "condition"))
+        let (modality, images) = try condition(value, batch: session.batch)
         try session.setCondition(id, modality, images)
     }
 }

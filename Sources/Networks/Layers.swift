@@ -27,7 +27,9 @@ extension Weights {
         let packed = try weight.withUnsafeBufferPointer { w in
             try PackedMatrix(k: inputs, n: outputs) { row, column in w[column * inputs + row] }
         }
-        return Linear(weight: packed, bias: try FloatBuffer(layer.parameter("bias", [outputs])))
+        let bias = try FloatBuffer(layer.parameter("bias", [outputs]))
+        count(packed.bytes + bias.bytes)
+        return Linear(weight: packed, bias: bias)
     }
 
     /// padding: rows and columns of zeros (before, after) the image; (1, 1) keeps a 3 x 3 convolution's size.
@@ -37,10 +39,12 @@ extension Weights {
     ) throws -> Conv2D {
         let layer = self[name]
         let padding = padding ?? (kernel / 2, kernel / 2)
-        return try Conv2D(
+        let conv = try Conv2D(
             weight: layer.parameter("weight", [outputs, inputs, kernel, kernel]),
             bias: layer.parameter("bias", [outputs]), inputs: inputs, outputs: outputs, kernel: kernel, stride: stride,
             padBefore: padding.before, padAfter: padding.after)
+        count(conv.weight.bytes + (conv.bias?.bytes ?? 0))
+        return conv
     }
 
     func groupNorm(_ name: String, _ channels: Int, groups: Int, epsilon: Double) throws -> GroupNorm {
@@ -48,8 +52,19 @@ extension Weights {
             throw MCMError(.format, "\"\(key(name))\": \(channels) channels do not divide into \(groups) groups")
         }
         let layer = self[name]
-        return try GroupNorm(
+        let norm = try GroupNorm(
             groups: groups, epsilon: Float(epsilon), weight: layer.parameter("weight", [channels]),
             bias: layer.parameter("bias", [channels]))
+        count(norm.weight.bytes + norm.bias.bytes)
+        return norm
     }
+
+    /// A row per number or class; nothing is packed.
+    func table(_ name: String, _ rows: Int, _ width: Int) throws -> [Float] {
+        let values = try self[name].parameter("weight", [rows, width])
+        count(values.count * MemoryLayout<Float>.stride)
+        return values
+    }
+
+    private func count(_ bytes: Int) { (source as? CountingSource)?.bytes += bytes }
 }

@@ -29,8 +29,7 @@ public final class UNet2D: Sendable {
             projection = .fourier(frequencies: try weights.parameter("time_proj.weight", [c[0]]))
         case "learned":
             let rows = config.numTrainTimesteps ?? 0
-            projection = .learned(
-                table: try weights.parameter("time_proj.weight", [rows, c[0]]), rows: rows, width: c[0])
+            projection = .learned(table: try weights.table("time_proj", rows, c[0]), rows: rows, width: c[0])
         default:
             projection = .positional(width: c[0], flipSinToCos: config.flipSinToCos, freqShift: config.freqShift)
         }
@@ -40,7 +39,7 @@ public final class UNet2D: Sendable {
             classEmbedding = .timestep(try TimestepEmbedding(weights["class_embedding"], projection.width, width))
         case ("identity", _): classEmbedding = .identity
         case (_, let rows?):
-            classEmbedding = .table(try weights.parameter("class_embedding.weight", [rows, width]), rows: rows)
+            classEmbedding = .table(try weights.table("class_embedding", rows, width), rows: rows)
         case (_, nil): classEmbedding = nil
         }
 

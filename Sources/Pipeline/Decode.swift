@@ -16,11 +16,9 @@ extension Model {
 
     /// Images of one size to samples in [-1, 1]: 2 v - 1 with v in [0, 1].
     ///   into   (images, channels, h, w)
-    public func encode(_ images: [ImageView], into samples: UnsafeMutablePointer<Float>, count: Int) throws {
-        guard let first = images.first else { throw MCMError(.size, "no image to encode") }
+    public func encode(_ images: [ImageView], into samples: UnsafeMutablePointer<Float>) throws {
+        guard let first = images.first else { return }
         let size = first.width * first.height * channels
-        let expected = try sampleCount(batch: images.count, height: first.height, width: first.width)
-        guard count == expected else { throw MCMError(.size, "\(count) floats for the samples, expected \(expected)") }
         for (k, image) in images.enumerated() {
             guard (image.width, image.height, image.channels) == (first.width, first.height, channels) else {
                 throw MCMError(

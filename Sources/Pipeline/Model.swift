@@ -12,6 +12,8 @@ public final class Model: Sendable {
     public let schedule: NoiseSchedule
     public let fingerprint: String
     public let parameterCount: Int
+    /// Memory that the weights hold.
+    public let weightBytes: Int
     /// Threads that one call may use.
     public let threads: Int
 
@@ -50,7 +52,7 @@ public final class Model: Sendable {
         let counter = CountingSource(checkpoint)
         unet = try UNet2D(config, Weights(counter))
         try checkpoint.finish()
-        parameterCount = counter.count
+        (parameterCount, weightBytes) = (counter.count, counter.bytes)
         fingerprint = try checkpoint.fingerprint()
     }
 

@@ -32,7 +32,12 @@ extension Model {
         fromNCHW(sample, into: x)
         fromNCHW(prediction, into: e)
         var given = Conditions(modulator, n: batch, h: height, w: width)
-        for (modality, images) in conditions { try given.set(modality, images, in: workspace) }
+        for (i, (modality, images)) in conditions.enumerated() {
+            if conditions[..<i].contains(where: { $0.modality == modality }) {
+                throw MCMError(.invalidArgument, "modality \"\(modality)\" is given twice")
+            }
+            try given.set(modality, images, in: workspace)
+        }
         let module = Modulation(modulator: modulator, conditions: try given.tensor(in: workspace), weight: weight)
         let denoiser = modulated({ _, _ in e }, by: weight == 0 ? [] : [module], in: workspace)
         toNCHW(try denoiser(x, timesteps), into: out)

@@ -152,7 +152,11 @@ public final class Session {
     public func setCondition(_ id: UInt32, _ modality: String, png path: String) throws {
         let conditions = attachments[try index(id)].conditions
         let image = try PNG.read(path: path, as: conditions.modality(modality).encoding == .rgb ? .rgb : .grey)
-        try image.withView { try setCondition(id, modality, [$0]) }
+        do {
+            try image.withView { try setCondition(id, modality, [$0]) }
+        } catch let error as MCMError {
+            throw MCMError(error.kind, "\(path): \(error.message)")
+        }
     }
 
     /// nil: all modalities.
@@ -247,7 +251,8 @@ public final class Session {
     // MARK: Looking in, and changing
 
     /// x_t as (batch, channels, height, width).
-    public func copySample(into values: UnsafeMutablePointer<Float>) {
+    public func copySample(into values: UnsafeMutablePointer<Float>) throws {
+        guard isSeeded else { throw MCMError(.state, "the session is not seeded") }
         toNCHW(sample, into: values)
     }
 

@@ -44,7 +44,7 @@ import Testing
         try session.seed([1])
         try session.advance()
         var values = [Float](repeating: 0, count: session.count)
-        session.copySample(into: &values)
+        try session.copySample(into: &values)
         return values
     }
 

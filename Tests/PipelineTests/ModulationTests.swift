@@ -35,7 +35,7 @@ import Testing
         // One step from x_T: the change of x is linear in the prediction, as long as x_0 is not clipped.
         var values = [Float](repeating: 0, count: session.count)
         try session.advance()
-        session.copySample(into: &values)
+        try session.copySample(into: &values)
         return values
     }
 
@@ -80,7 +80,7 @@ import Testing
             return try (0..<steps).map { _ in
                 try session.advance()
                 var values = [Float](repeating: 0, count: session.count)
-                session.copySample(into: &values)
+                try session.copySample(into: &values)
                 return values
             }
         }
