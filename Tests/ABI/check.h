@@ -1,0 +1,39 @@
+/* Checks for the tests of the C ABI.
+ *
+ * A test is a function. The runner gives each a process of its own: a crash or a hang of the library is one failure
+ * and not the end of the run, and the first failed check ends its test. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <mcm.h>
+
+typedef struct test {
+    const char *name;
+    void (*run)(void);
+} test;
+
+/* Prints where, what and mcm_last_error(), and ends the test. */
+void check_failed(const char *file, int line, const char *text);
+/* The kinds of status that a call may be expected to return. */
+enum { ANY_MISUSE = -1, ANY_DATA = -2, ANY_ERROR = -3 };
+/* Beside the status: a failing call leaves a message of one line, as every failing call shall. */
+void check_status(const char *file, int line, const char *text, mcm_status expected, mcm_status found);
+
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define STATUS(expected, call) check_status(__FILE__, __LINE__, #call, expected, call)
+#define OK(call) STATUS(MCM_OK, call)
+#define INVALID(call) STATUS(MCM_ERROR_INVALID_ARGUMENT, call)
+#define MISUSE(call) STATUS(ANY_MISUSE, call)
+#define FAILS(call) STATUS(ANY_ERROR, call)
+/* The last call's message contains `part`. */
+#define MESSAGE(part) CHECK(strstr(mcm_last_error(), part) != NULL)
+#define SAME(a, b, bytes) CHECK(memcmp(a, b, bytes) == 0)
+
+/* The folder of the fashion example, and an empty folder to write into. */
+extern const char *fashion, *scratch;
+
+/* Each file's tests, ended by an empty one. */
+extern const test image_tests[], input_tests[], level_tests[], model_tests[], modulator_tests[], null_tests[],
+    part_tests[], session_tests[], thread_tests[];
+
+#endif

@@ -1,0 +1,226 @@
+/* The small parts: names and versions, initialisers, random numbers, schedulers. */
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "drawing.h"
+#include "tiny.h"
+
+static void names_of_statuses(void) {
+    static const struct {
+        mcm_status status;
+        const char *name;
+    } known[] = {
+        {MCM_OK, "MCM_OK"},
+        {MCM_ERROR_INVALID_ARGUMENT, "MCM_ERROR_INVALID_ARGUMENT"},
+        {MCM_ERROR_STRUCT_SIZE, "MCM_ERROR_STRUCT_SIZE"},
+        {MCM_ERROR_SIZE, "MCM_ERROR_SIZE"},
+        {MCM_ERROR_STATE, "MCM_ERROR_STATE"},
+        {MCM_ERROR_INCOMPATIBLE, "MCM_ERROR_INCOMPATIBLE"},
+        {MCM_ERROR_IO, "MCM_ERROR_IO"},
+        {MCM_ERROR_FORMAT, "MCM_ERROR_FORMAT"},
+        {MCM_ERROR_UNSUPPORTED, "MCM_ERROR_UNSUPPORTED"},
+        {MCM_ERROR_OUT_OF_MEMORY, "MCM_ERROR_OUT_OF_MEMORY"},
+        {MCM_ERROR_CPU, "MCM_ERROR_CPU"},
+        {MCM_CANCELLED, "MCM_CANCELLED"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        CHECK(strcmp(mcm_status_name(known[i].status), known[i].name) == 0);
+    static const mcm_status unknown[] = {-1, 6, 99, 105, 199, 201, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        CHECK(strcmp(mcm_status_name(unknown[i]), "MCM_ERROR_UNKNOWN") == 0);
+}
+
+static void version_of_library_and_header_agree(void) {
+    CHECK(mcm_version() == MCM_VERSION);
+    char *end;
+    CHECK(strtoul(mcm_version_string(), &end, 10) == MCM_VERSION_MAJOR && *end == '.');
+    CHECK(strtoul(end + 1, &end, 10) == MCM_VERSION_MINOR && *end == '.');
+    CHECK(strtoul(end + 1, &end, 10) == MCM_VERSION_PATCH && *end == '\0');
+}
+
+static void message_is_kept_until_the_next_failure(void) {
+    mcm_model *model;
+    mcm_rng *rng;
+    CHECK(strcmp(mcm_last_error(), "") == 0);
+    STATUS(MCM_ERROR_IO, mcm_model_open("/no/such/folder", NULL, &model));
+    MESSAGE("/no/such/folder");
+    OK(mcm_rng_create(1, &rng));
+    MESSAGE("/no/such/folder");
+    INVALID(mcm_rng_normal(NULL, NULL, 1));
+    CHECK(strstr(mcm_last_error(), "/no/such/folder") == NULL);
+    mcm_rng_free(rng);
+}
+
+/* A struct is filled with rubbish first, so that every byte is seen to be written. */
+#define SAME_AS_MACRO(type, MACRO, init) \
+    do {                                 \
+        static const type macro = MACRO; \
+        type written;                    \
+        memset(&written, 0xa5, sizeof written); \
+        init(&written);                  \
+        CHECK(written.struct_size == sizeof written); \
+        SAME(&written, &macro, sizeof written); \
+    } while (0)
+
+static void initialisers_equal_macros(void) {
+    SAME_AS_MACRO(mcm_image, MCM_IMAGE_INIT, mcm_image_init);
+    SAME_AS_MACRO(mcm_model_options, MCM_MODEL_OPTIONS_INIT, mcm_model_options_init);
+    SAME_AS_MACRO(mcm_model_info, MCM_MODEL_INFO_INIT, mcm_model_info_init);
+    SAME_AS_MACRO(mcm_modulator_info, MCM_MODULATOR_INFO_INIT, mcm_modulator_info_init);
+    SAME_AS_MACRO(mcm_modality_info, MCM_MODALITY_INFO_INIT, mcm_modality_info_init);
+    SAME_AS_MACRO(mcm_condition, MCM_CONDITION_INIT, mcm_condition_init);
+    SAME_AS_MACRO(mcm_session_options, MCM_SESSION_OPTIONS_INIT, mcm_session_options_init);
+    SAME_AS_MACRO(mcm_attach_options, MCM_ATTACH_OPTIONS_INIT, mcm_attach_options_init);
+    SAME_AS_MACRO(mcm_session_state, MCM_SESSION_STATE_INIT, mcm_session_state_init);
+    SAME_AS_MACRO(mcm_attachment, MCM_ATTACHMENT_INIT, mcm_attachment_init);
+    SAME_AS_MACRO(mcm_generate_options, MCM_GENERATE_OPTIONS_INIT, mcm_generate_options_init);
+}
+
+/* What a compiled caller relies on, on 64-bit machines: a struct may grow at its end and change nowhere else. */
+static void layout_of_structs(void) {
+#define LAYOUT(type, bytes, last, offset) CHECK(sizeof(type) == (bytes) && offsetof(type, last) == (offset))
+    LAYOUT(mcm_image, 40, row_stride, 32);
+    LAYOUT(mcm_model_options, 8, threads, 4);
+    LAYOUT(mcm_memory_file, 24, size, 16);
+    LAYOUT(mcm_model_info, 80, fingerprint, 56);
+    LAYOUT(mcm_modulator_info, 48, base_fingerprint, 24);
+    LAYOUT(mcm_modality_info, 80, name, 16);
+    LAYOUT(mcm_condition, 24, images, 16);
+    LAYOUT(mcm_session_options, 28, eta, 24);
+    LAYOUT(mcm_attach_options, 20, other_base, 16);
+    LAYOUT(mcm_session_state, 36, seeded, 32);
+    LAYOUT(mcm_attachment, 32, options, 24);
+    LAYOUT(mcm_generate_options, 72, user, 64);
+}
+
+/* The first values of torch.Generator().manual_seed(seed) and torch.randn(n), to 1e-6: the golden tests compare bits. */
+static void rng_draws_as_torch(void) {
+    static const float long_draw[4] = {1.92691529f, 1.48728406f, 0.90071720f, -2.10552096f}, short_draw[4] = {0.46165723f, 0.26735088f, 0.53490466f, 0.80935723f};
+    float values[16];
+    mcm_rng *rng;
+    OK(mcm_rng_create(42, &rng));
+    OK(mcm_rng_normal(rng, values, 16));
+    for (int i = 0; i < 4; i++) CHECK(fabsf(values[i] - long_draw[i]) < 1e-6f);
+    OK(mcm_rng_normal(rng, values, 4));
+    for (int i = 0; i < 4; i++) CHECK(fabsf(values[i] - short_draw[i]) < 1e-6f);
+    mcm_rng_free(rng);
+}
+
+static void rng_is_its_seed_and_its_draws(void) {
+    float a[33], b[33];
+    mcm_rng *one, *two;
+    OK(mcm_rng_create(7, &one));
+    OK(mcm_rng_create(7 + (UINT64_C(5) << 32), &two)); /* only the low 32 bits matter */
+    OK(mcm_rng_normal(one, a, 33));
+    OK(mcm_rng_normal(two, b, 33));
+    SAME(a, b, sizeof a);
+    /* A draw of nothing changes nothing. */
+    OK(mcm_rng_normal(one, a, 0));
+    OK(mcm_rng_normal(one, a, 7));
+    OK(mcm_rng_normal(two, b, 7));
+    SAME(a, b, 7 * sizeof *a);
+    /* A draw of fewer than 16 leaves half a pair for the next. */
+    OK(mcm_rng_normal(one, a, 1));
+    OK(mcm_rng_normal(one, a + 1, 2));
+    OK(mcm_rng_normal(two, b, 3));
+    SAME(a, b, 3 * sizeof *a);
+    /* One draw of 16 is not two of 8. */
+    OK(mcm_rng_normal(one, a, 16));
+    OK(mcm_rng_normal(two, b, 8));
+    OK(mcm_rng_normal(two, b + 8, 8));
+    CHECK(memcmp(a, b, 16 * sizeof *a) != 0);
+    for (int i = 0; i < 33; i++) CHECK(isfinite(a[i]));
+    mcm_rng_free(one);
+    mcm_rng_free(two);
+}
+
+static void scheduler_gives_timesteps(void) {
+    mcm_model *model = tiny_model_open(&(tiny_model){0}, 1);
+    mcm_scheduler *scheduler;
+    int32_t t[1000];
+    uint32_t count = 0;
+    static const struct {
+        int32_t kind;
+        uint32_t asked, steps;
+    } cases[] = {{MCM_SCHEDULER_DDIM, 10, 10},   {MCM_SCHEDULER_DDIM, 0, 50},      {MCM_SCHEDULER_DDIM, 1, 1},
+                 {MCM_SCHEDULER_DDPM, 25, 25},   {MCM_SCHEDULER_DDPM, 0, 1000},    {MCM_SCHEDULER_DEFAULT, 0, 1000},
+                 {MCM_SCHEDULER_DDIM, 999, 999}, {MCM_SCHEDULER_DDIM, 1000, 1000}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        OK(mcm_scheduler_create(model, cases[i].kind, cases[i].asked, 0, &scheduler));
+        OK(mcm_scheduler_get_timesteps(scheduler, NULL, 0, &count));
+        CHECK(count == cases[i].steps);
+        MISUSE(mcm_scheduler_get_timesteps(scheduler, t, count - 1, &count));
+        OK(mcm_scheduler_get_timesteps(scheduler, t, 1000, &count));
+        CHECK(count == cases[i].steps);
+        for (uint32_t s = 0; s < count; s++) CHECK(t[s] >= 0 && t[s] < 1000 && (s == 0 || t[s] < t[s - 1]));
+        mcm_scheduler_free(scheduler);
+    }
+    mcm_model_free(model);
+}
+
+static void scheduler_says_when_it_needs_noise(void) {
+    mcm_model *model = tiny_model_open(&(tiny_model){0}, 1);
+    static const struct {
+        int32_t kind;
+        float eta;
+        int first, last;
+    } cases[] = {{MCM_SCHEDULER_DDIM, 0, 0, 0}, {MCM_SCHEDULER_DDIM, 0.5f, 1, 1}, {MCM_SCHEDULER_DDPM, 0, 1, 0}};
+    float x[4] = {1, -1, 0.5f, 0}, e[4] = {0.1f, 0.2f, -0.3f, 0}, out[4];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mcm_scheduler *scheduler;
+        int32_t needs = -1;
+        OK(mcm_scheduler_create(model, cases[i].kind, 10, cases[i].eta, &scheduler));
+        OK(mcm_scheduler_needs_noise(scheduler, 0, &needs));
+        CHECK(needs == cases[i].first);
+        if (needs) INVALID(mcm_scheduler_step(scheduler, 0, 1, x, 4, e, 4, NULL, out, NULL));
+        OK(mcm_scheduler_needs_noise(scheduler, 9, &needs));
+        CHECK(needs == cases[i].last);
+        MISUSE(mcm_scheduler_needs_noise(scheduler, 10, &needs));
+        mcm_scheduler_free(scheduler);
+    }
+    mcm_model_free(model);
+}
+
+/* With the true noise as the prediction, DDIM goes back along the line that add_noise drew. */
+static void scheduler_inverts_add_noise(void) {
+    enum { N = 20 };
+    mcm_model *model = tiny_model_open(&(tiny_model){0}, 1);
+    mcm_scheduler *scheduler;
+    int32_t t[10];
+    uint32_t steps;
+    float x0[N], noise[N], x[N], previous[N], expected[N], predicted[N];
+    for (int i = 0; i < N; i++) x0[i] = (float)(i - N / 2) / N, noise[i] = (float)(i * 7 % 5) / 4 - 0.5f;
+    OK(mcm_scheduler_create(model, MCM_SCHEDULER_DDIM, 10, 0, &scheduler));
+    OK(mcm_scheduler_get_timesteps(scheduler, t, 10, &steps));
+    OK(mcm_scheduler_add_noise(scheduler, t[4], x0, noise, N, x));
+    OK(mcm_scheduler_add_noise(scheduler, t[5], x0, noise, N, expected));
+    OK(mcm_scheduler_step(scheduler, 4, 2, x, N, noise, N, NULL, previous, predicted));
+    for (int i = 0; i < N; i++) {
+        CHECK(fabsf(predicted[i] - x0[i]) < 1e-5f);
+        CHECK(fabsf(previous[i] - expected[i]) < 1e-5f);
+    }
+    /* In place, and with or without x0, it is the same. */
+    OK(mcm_scheduler_step(scheduler, 4, 2, x, N, noise, N, NULL, x, NULL));
+    SAME(x, previous, sizeof x);
+    MISUSE(mcm_scheduler_add_noise(scheduler, 1000, x0, noise, N, x));
+    MISUSE(mcm_scheduler_add_noise(scheduler, -1, x0, noise, N, x));
+    mcm_scheduler_free(scheduler);
+    mcm_model_free(model);
+}
+
+const test part_tests[] = {
+    {"names_of_statuses", names_of_statuses},
+    {"version_of_library_and_header_agree", version_of_library_and_header_agree},
+    {"message_is_kept_until_the_next_failure", message_is_kept_until_the_next_failure},
+    {"initialisers_equal_macros", initialisers_equal_macros},
+    {"layout_of_structs", layout_of_structs},
+    {"rng_draws_as_torch", rng_draws_as_torch},
+    {"rng_is_its_seed_and_its_draws", rng_is_its_seed_and_its_draws},
+    {"scheduler_gives_timesteps", scheduler_gives_timesteps},
+    {"scheduler_says_when_it_needs_noise", scheduler_says_when_it_needs_noise},
+    {"scheduler_inverts_add_noise", scheduler_inverts_add_noise},
+    {NULL, NULL},
+};
