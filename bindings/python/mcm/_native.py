@@ -1,0 +1,339 @@
+"""mcm.h for ctypes: structs, constants and function signatures, and the library itself as `lib`.
+
+Functions that return an mcm_status raise the matching exception of `errors` instead. ctypes releases the GIL during
+every call.
+"""
+from __future__ import annotations
+
+import os
+from ctypes import (
+    CDLL,
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    c_char,
+    c_char_p,
+    c_float,
+    c_int32,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    sizeof,
+)
+from types import TracebackType
+from typing import Any, Callable, Optional, TypeVar
+
+from . import errors
+
+U8, F32 = 1, 2
+PREDICTION_EPSILON, PREDICTION_SAMPLE, PREDICTION_V = 1, 2, 3
+ENCODING_GREY, ENCODING_RGB, ENCODING_ONE_HOT = 1, 2, 3
+RESIZE_NEAREST, RESIZE_AREA, RESIZE_BILINEAR = 1, 2, 3
+SCHEDULER_DEFAULT, SCHEDULER_DDPM, SCHEDULER_DDIM = 0, 1, 2
+DECODE_SAMPLE, DECODE_X0 = 0, 1
+
+
+class Struct(Structure):
+    """A struct that begins with its own size.
+
+    The size is set here and not by the struct's _init function: that of a newer library may fill more bytes than
+    this declaration has. Fields that are not set stay 0.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(struct_size=sizeof(type(self)), **fields)
+
+
+class Image(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("dtype", c_int32),
+        ("data", c_void_p),
+        ("width", c_uint32),
+        ("height", c_uint32),
+        ("channels", c_uint32),
+        ("reserved", c_uint32),
+        ("row_stride", c_size_t),
+    ]
+
+
+class ModelOptions(Struct):
+    _fields_ = [("struct_size", c_uint32), ("threads", c_uint32)]
+
+
+class MemoryFile(Structure):
+    _fields_ = [("name", c_char_p), ("data", c_void_p), ("size", c_size_t)]
+
+
+class ModelInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("prediction_type", c_int32),
+        ("width", c_uint32),
+        ("height", c_uint32),
+        ("channels", c_uint32),
+        ("prediction_channels", c_uint32),
+        ("num_train_timesteps", c_uint32),
+        ("size_multiple", c_uint32),
+        ("class_input_size", c_uint32),
+        ("class_count", c_uint32),
+        ("parameter_count", c_uint64),
+        ("memory_bytes", c_uint64),
+        ("fingerprint", c_char * 24),
+    ]
+
+
+class ModulatorInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("modality_count", c_uint32),
+        ("prediction_channels", c_uint32),
+        ("prediction_type", c_int32),
+        ("parameter_count", c_uint64),
+        ("base_fingerprint", c_char * 24),
+    ]
+
+
+class ModalityInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("channels", c_uint32),
+        ("encoding", c_int32),
+        ("resize", c_int32),
+        ("name", c_char * 64),
+    ]
+
+
+class Condition(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("image_count", c_uint32),
+        ("modality", c_char_p),
+        ("images", POINTER(Image)),
+    ]
+
+
+class SessionOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("batch", c_uint32),
+        ("width", c_uint32),
+        ("height", c_uint32),
+        ("scheduler", c_int32),
+        ("steps", c_uint32),
+        ("eta", c_float),
+    ]
+
+
+class AttachOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("weight", c_float),
+        ("begin", c_float),
+        ("end", c_float),
+        ("other_base", c_int32),
+    ]
+
+
+class SessionState(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("step", c_uint32),
+        ("steps", c_uint32),
+        ("timestep", c_int32),
+        ("batch", c_uint32),
+        ("channels", c_uint32),
+        ("height", c_uint32),
+        ("width", c_uint32),
+        ("seeded", c_int32),
+    ]
+
+
+Progress = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_uint32, c_uint32)
+
+
+class Attachment(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("condition_count", c_uint32),
+        ("modulator", c_void_p),
+        ("conditions", POINTER(Condition)),
+        ("options", POINTER(AttachOptions)),
+    ]
+
+
+class GenerateOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("seed_count", c_uint32),
+        ("seeds", POINTER(c_uint64)),
+        ("session", POINTER(SessionOptions)),
+        ("attachments", POINTER(Attachment)),
+        ("attachment_count", c_size_t),
+        ("class_input", c_void_p),
+        ("class_input_count", c_size_t),
+        ("callback", Progress),
+        ("user", c_void_p),
+    ]
+
+
+# The result's type, then the arguments'. c_int32 as a result is an mcm_status. Buffers of numbers and handles are
+# c_void_p, strings c_char_p.
+SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "mcm_last_error": (c_char_p,),
+    "mcm_status_name": (c_char_p, c_int32),
+    "mcm_version": (c_uint32,),
+    "mcm_version_string": (c_char_p,),
+    "mcm_image_init": (None, POINTER(Image)),
+    "mcm_png_size": (c_int32, c_char_p, POINTER(c_uint32), POINTER(c_uint32), POINTER(c_uint32)),
+    "mcm_png_read": (c_int32, c_char_p, c_void_p, c_size_t),
+    "mcm_png_write": (c_int32, c_char_p, POINTER(Image)),
+    "mcm_rng_create": (c_int32, c_uint64, POINTER(c_void_p)),
+    "mcm_rng_normal": (c_int32, c_void_p, c_void_p, c_size_t),
+    "mcm_rng_free": (None, c_void_p),
+    "mcm_model_options_init": (None, POINTER(ModelOptions)),
+    "mcm_model_open": (c_int32, c_char_p, POINTER(ModelOptions), POINTER(c_void_p)),
+    "mcm_model_open_memory": (c_int32, POINTER(MemoryFile), c_size_t, POINTER(ModelOptions), POINTER(c_void_p)),
+    "mcm_model_info_init": (None, POINTER(ModelInfo)),
+    "mcm_model_get_info": (c_int32, c_void_p, POINTER(ModelInfo)),
+    "mcm_model_predict": (
+        c_int32, c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p, c_size_t,
+    ),
+    "mcm_model_encode": (c_int32, c_void_p, POINTER(Image), c_uint32, c_void_p, c_size_t),
+    "mcm_model_decode": (c_int32, c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t),
+    "mcm_model_free": (None, c_void_p),
+    "mcm_modulator_open": (c_int32, c_char_p, POINTER(c_void_p)),
+    "mcm_modulator_open_memory": (c_int32, c_void_p, c_size_t, POINTER(c_void_p)),
+    "mcm_modulator_info_init": (None, POINTER(ModulatorInfo)),
+    "mcm_modulator_get_info": (c_int32, c_void_p, POINTER(ModulatorInfo)),
+    "mcm_modality_info_init": (None, POINTER(ModalityInfo)),
+    "mcm_modulator_get_modality": (c_int32, c_void_p, c_uint32, POINTER(ModalityInfo)),
+    "mcm_modulator_check": (c_int32, c_void_p, c_void_p),
+    "mcm_condition_init": (None, POINTER(Condition)),
+    "mcm_modulator_modulate": (
+        c_int32, c_void_p, c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_void_p, c_size_t, c_void_p,
+        POINTER(Condition), c_uint32, c_float, c_void_p,
+    ),
+    "mcm_modulator_free": (None, c_void_p),
+    "mcm_scheduler_create": (c_int32, c_void_p, c_int32, c_uint32, c_float, POINTER(c_void_p)),
+    "mcm_scheduler_get_timesteps": (c_int32, c_void_p, c_void_p, c_uint32, POINTER(c_uint32)),
+    "mcm_scheduler_needs_noise": (c_int32, c_void_p, c_uint32, POINTER(c_int32)),
+    "mcm_scheduler_step": (
+        c_int32, c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p,
+    ),
+    "mcm_scheduler_add_noise": (c_int32, c_void_p, c_int32, c_void_p, c_void_p, c_size_t, c_void_p),
+    "mcm_scheduler_free": (None, c_void_p),
+    "mcm_session_options_init": (None, POINTER(SessionOptions)),
+    "mcm_session_create": (c_int32, c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
+    "mcm_session_seed": (c_int32, c_void_p, POINTER(c_uint64), c_uint32),
+    "mcm_session_set_class_input": (c_int32, c_void_p, c_void_p, c_size_t),
+    "mcm_attach_options_init": (None, POINTER(AttachOptions)),
+    "mcm_session_attach": (c_int32, c_void_p, c_void_p, POINTER(AttachOptions), POINTER(c_uint32)),
+    "mcm_session_detach": (c_int32, c_void_p, c_uint32),
+    "mcm_session_set_weight": (c_int32, c_void_p, c_uint32, c_float),
+    "mcm_session_set_window": (c_int32, c_void_p, c_uint32, c_float, c_float),
+    "mcm_session_set_condition": (c_int32, c_void_p, c_uint32, POINTER(Condition)),
+    "mcm_session_set_condition_png": (c_int32, c_void_p, c_uint32, c_char_p, c_char_p),
+    "mcm_session_clear_condition": (c_int32, c_void_p, c_uint32, c_char_p),
+    "mcm_session_step": (c_int32, c_void_p),
+    "mcm_session_state_init": (None, POINTER(SessionState)),
+    "mcm_session_get_state": (c_int32, c_void_p, POINTER(SessionState)),
+    "mcm_session_get_sample": (c_int32, c_void_p, c_void_p, c_size_t),
+    "mcm_session_set_sample": (c_int32, c_void_p, c_void_p, c_size_t),
+    "mcm_session_get_x0": (c_int32, c_void_p, c_void_p, c_size_t),
+    "mcm_session_decode": (c_int32, c_void_p, c_int32, c_uint32, c_void_p, c_size_t),
+    "mcm_session_run": (c_int32, c_void_p, Progress, c_void_p),
+    "mcm_session_free": (None, c_void_p),
+    "mcm_attachment_init": (None, POINTER(Attachment)),
+    "mcm_generate_options_init": (None, POINTER(GenerateOptions)),
+    "mcm_generate": (c_int32, c_void_p, POINTER(GenerateOptions), c_void_p, c_size_t),
+}
+
+LIBRARY = "libmcm.so.1"
+
+
+def _open() -> CDLL:
+    package = os.path.dirname(os.path.abspath(__file__))
+    chosen = os.environ.get("MCM_LIBRARY")
+    candidates = [chosen] if chosen else [
+        os.path.join(package, LIBRARY),
+        LIBRARY,
+        os.path.normpath(os.path.join(package, "../../../build", LIBRARY)),
+    ]
+    reasons = []
+    for candidate in candidates:
+        try:
+            return CDLL(candidate)
+        except OSError as reason:
+            reasons.append(f"  {candidate}: {reason}")
+    hint = "from MCM_LIBRARY" if chosen else "set MCM_LIBRARY to the path of the library"
+    raise ImportError("\n".join([f"{LIBRARY} cannot be loaded ({hint}); tried:", *reasons]))
+
+
+def _check(status: int, function: Any, arguments: Any) -> None:
+    if status != 0:
+        raise errors.error(status, lib.mcm_last_error().decode("utf-8", "replace"))
+
+
+def _load() -> CDLL:
+    library = _open()
+    for name, (result, *arguments) in SIGNATURES.items():
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            raise ImportError(f"{library._name} lacks {name}: it is older than this package") from None
+        function.restype = result
+        function.argtypes = arguments
+        if result is c_int32:
+            function.errcheck = _check
+    return library
+
+
+lib = _load()
+
+
+class Handle(c_void_p):
+    """An opaque pointer that frees what it points to with the last reference to it.
+
+    A call in flight holds a reference, so closing an object that another thread is using does no harm.
+    """
+
+    def __init__(self, free: Callable[[c_void_p], None]) -> None:
+        super().__init__()
+        self._free = free
+
+    def __del__(self) -> None:
+        if self.value:
+            self._free(self)
+
+
+OwnerT = TypeVar("OwnerT", bound="Owner")
+
+
+class Owner:
+    """A native object that is freed by close(), at the end of a `with` block, or when it is no longer used."""
+
+    def __init__(self, native: Handle) -> None:
+        self._native: Optional[Handle] = native
+
+    @property
+    def _handle(self) -> Handle:
+        if self._native is None:
+            raise errors.StateError(f"this {type(self).__name__} is closed")
+        return self._native
+
+    def close(self) -> None:
+        """Free the native object; may be called again. Other uses then raise StateError."""
+        self._native = None
+
+    def __enter__(self: OwnerT) -> OwnerT:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        value: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()

@@ -1,0 +1,329 @@
+"""Sampling: step by step, or in one call."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from ctypes import byref, c_uint32, c_uint64
+from dataclasses import dataclass
+from typing import Callable, Optional, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _convert as convert
+from . import _native as native
+from ._convert import ByteArray, FloatArray
+from ._images import Conditions, ImagesLike
+from ._native import Handle, Owner, lib
+from .errors import StateError
+from .model import Model
+from .modulator import Modulator
+from .rng import u64
+from .scheduler import kind_number
+
+SeedsLike = Union[int, Sequence[int]]
+
+
+def _seed_list(seeds: SeedsLike) -> list[int]:
+    return [u64(seeds)] if isinstance(seeds, (int, np.integer)) else [u64(seed) for seed in seeds]
+
+
+class Session(Owner):
+    """One run of sampling over a batch. Iterating it does the steps that are left:
+
+        with Session(model, steps=25, scheduler="ddim") as session:
+            session.attach(modulator, conditions={"sketch": "boot.png"})
+            session.seed(7)
+            for step in session:
+                show(step.preview())
+            images = session.result()
+
+    width, height: of the samples; None: the model's own. scheduler: "default" (the model's own), "ddpm" or "ddim".
+    steps: None for the default (50; DDPM: 1000). eta: DDIM's noise share in [0, 1].
+    Belongs to one thread at a time. Raises InvalidArgument, UnsupportedError, OutOfMemory.
+    """
+
+    shape: tuple[int, int, int, int]
+    """(batch, channels, height, width) of the samples."""
+    steps: int
+    """Of the whole run."""
+
+    def __init__(
+        self,
+        model: Model,
+        batch: int = 1,
+        width: Optional[int] = None,
+        height: Optional[int] = None,
+        scheduler: str = "default",
+        steps: Optional[int] = None,
+        eta: float = 0.0,
+    ) -> None:
+        options = native.SessionOptions(
+            batch=convert.u32("batch", batch),
+            width=convert.u32("width", width or 0),
+            height=convert.u32("height", height or 0),
+            scheduler=kind_number(scheduler),
+            steps=convert.u32("steps", steps or 0),
+            eta=eta,
+        )
+        handle = Handle(lib.mcm_session_free)
+        lib.mcm_session_create(model._handle, byref(options), byref(handle))
+        super().__init__(handle)
+        state = self._state()
+        self.shape = (state.batch, state.channels, state.height, state.width)
+        self.steps = state.steps
+
+    def _state(self) -> native.SessionState:
+        state = native.SessionState()
+        lib.mcm_session_get_state(self._handle, byref(state))
+        return state
+
+    @property
+    def steps_done(self) -> int:
+        return int(self._state().step)
+
+    @property
+    def timestep(self) -> Optional[int]:
+        """Of the next step; None when all are done."""
+        timestep = self._state().timestep
+        return timestep if timestep >= 0 else None
+
+    @property
+    def done(self) -> bool:
+        return self.steps_done == self.steps
+
+    def seed(self, seeds: SeedsLike) -> None:
+        """Start a run, or start over: draw x_T and go to step 0. Conditions and modulators stay.
+
+        An int: one generator draws for the whole batch. A list with one int per image: one generator each, so that
+        an image is the same alone and in any batch. Both as diffusers' pipelines with torch.Generator.
+        """
+        values = _seed_list(seeds)
+        lib.mcm_session_seed(self._handle, (c_uint64 * len(values))(*values), len(values))
+
+    def set_class_input(self, values: npt.ArrayLike) -> None:
+        """Class input of a model that takes one: (batch, class_input_size). Raises SizeError, InvalidArgument."""
+        array = convert.floats(values)
+        lib.mcm_session_set_class_input(self._handle, array.ctypes.data, array.size)
+
+    def attach(
+        self,
+        modulator: Modulator,
+        weight: float = 1.0,
+        begin: float = 0.0,
+        end: float = 1.0,
+        conditions: Optional[Mapping[str, ImagesLike]] = None,
+        other_base: bool = False,
+    ) -> Attachment:
+        """Attach a module, with `weight`, active while begin <= step / steps < end. Several add up.
+
+        conditions: as for `Attachment.set_condition`, by modality. other_base: accept a module that was trained on
+        a base with another fingerprint. Allowed between steps. Raises IncompatibleError, InvalidArgument.
+        """
+        options = native.AttachOptions(weight=weight, begin=begin, end=end, other_base=other_base)
+        number = c_uint32()
+        lib.mcm_session_attach(self._handle, modulator._handle, byref(options), byref(number))
+        attachment = Attachment(self, number.value, weight, (begin, end))
+        try:
+            for name, images in (conditions or {}).items():
+                attachment.set_condition(name, images)
+        except BaseException:
+            attachment.detach()
+            raise
+        return attachment
+
+    def step(self) -> Step:
+        """Do one step. Raises StateError before seeding and past the end."""
+        before = self._state()
+        lib.mcm_session_step(self._handle)
+        return Step(self, before.step + 1, before.steps, before.timestep)
+
+    def __iter__(self) -> Iterator[Step]:
+        while not self.done:
+            yield self.step()
+
+    def run(self, progress: Optional[Callable[[Step], object]] = None) -> None:
+        """Do the steps that are left. `progress` is called after each and stops the run by raising anything,
+        `Cancelled` for instance; the session stays at that step and can go on.
+        """
+        # Steps from here instead of mcm_session_run, where an interrupt on entry to the callback would be lost.
+        for step in self:
+            if progress is not None:
+                progress(step)
+
+    @property
+    def x(self) -> FloatArray:
+        """A copy of x_t; assigning to it replaces x_t (the same shape, finite values)."""
+        sample = np.empty(self.shape, np.float32)
+        lib.mcm_session_get_sample(self._handle, sample.ctypes.data, sample.size)
+        return sample
+
+    @x.setter
+    def x(self, sample: npt.ArrayLike) -> None:
+        array = convert.floats_of_shape("x", sample, self.shape)
+        lib.mcm_session_set_sample(self._handle, array.ctypes.data, array.size)
+
+    @property
+    def x0(self) -> FloatArray:
+        """A copy of the x_0 that the last step predicted. Raises StateError before the first step."""
+        x0 = np.empty(self.shape, np.float32)
+        lib.mcm_session_get_x0(self._handle, x0.ctypes.data, x0.size)
+        return x0
+
+    def _decode(self, what: int) -> ByteArray:
+        batch, channels, height, width = self.shape
+        images = np.empty((batch, height, width, channels), np.uint8)
+        for index, pixels in enumerate(images):
+            lib.mcm_session_decode(self._handle, what, index, pixels.ctypes.data, pixels.size)
+        return images[..., 0] if channels == 1 else images
+
+    def preview(self) -> ByteArray:
+        """`x0` as uint8 images, (batch, height, width) or (batch, height, width, channels)."""
+        return self._decode(native.DECODE_X0)
+
+    def result(self) -> ByteArray:
+        """The uint8 images, (batch, height, width) or (batch, height, width, channels).
+
+        Raises StateError if steps are left.
+        """
+        if not self.done:
+            raise StateError(f"{self.steps_done} of {self.steps} steps are done")
+        return self._decode(native.DECODE_SAMPLE)
+
+
+class Step:
+    """A step that was just done: number `step` of `steps`, at `timestep`.
+
+    Reads the session when asked to, and raises StateError once the session has moved on.
+    """
+
+    def __init__(self, session: Session, step: int, steps: int, timestep: int) -> None:
+        self._session = session
+        self.step = step
+        self.steps = steps
+        self.timestep = timestep
+
+    def __repr__(self) -> str:
+        return f"Step(step={self.step}, steps={self.steps}, timestep={self.timestep})"
+
+    def _current(self) -> Session:
+        done = self._session.steps_done
+        if done != self.step:
+            raise StateError(f"step {self.step} has passed, {done} are done")
+        return self._session
+
+    @property
+    def x(self) -> FloatArray:
+        """As `Session.x`."""
+        return self._current().x
+
+    @property
+    def x0(self) -> FloatArray:
+        """As `Session.x0`."""
+        return self._current().x0
+
+    def preview(self) -> ByteArray:
+        """As `Session.preview`."""
+        return self._current().preview()
+
+
+class Attachment:
+    """A module in a session, as `Session.attach` returns it. Everything may be changed between steps."""
+
+    def __init__(self, session: Session, number: int, weight: float, window: tuple[float, float]) -> None:
+        self._session = session
+        self._number: Optional[int] = number
+        self._weight = weight
+        self._window = window
+
+    @property
+    def _id(self) -> int:
+        if self._number is None:
+            raise StateError("the module is detached")
+        return self._number
+
+    @property
+    def weight(self) -> float:
+        """w in e' = e + sum_i w_i (M_i(x, e, t, y_i) - e). 0 equals detached, bit for bit."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, weight: float) -> None:
+        lib.mcm_session_set_weight(self._session._handle, self._id, weight)
+        self._weight = weight
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """(begin, end): active while begin <= step / steps < end."""
+        return self._window
+
+    @window.setter
+    def window(self, window: tuple[float, float]) -> None:
+        begin, end = window
+        lib.mcm_session_set_window(self._session._handle, self._id, begin, end)
+        self._window = (begin, end)
+
+    def set_condition(self, modality: str, images: ImagesLike) -> None:
+        """Set, or replace, what one modality follows; images of any size, which are copied.
+
+        An array (height, width[, channels]) or the path of a PNG: the same for the whole batch. A list of those, or
+        an array (batch, height, width[, channels]): one per image. uint8 is 0 .. 255, float and bool are [0, 1];
+        for a one-hot modality the value is the class index.
+        Raises InvalidArgument, SizeError, IncompatibleError; for paths also IOFailure, FormatError.
+        """
+        if isinstance(images, (str, os.PathLike)):
+            name = convert.text("modality", modality)
+            lib.mcm_session_set_condition_png(self._session._handle, self._id, name, convert.path(images))
+        else:
+            lib.mcm_session_set_condition(self._session._handle, self._id, Conditions({modality: images}))
+
+    def clear(self, modality: Optional[str] = None) -> None:
+        """Make a modality, or all of them, absent again."""
+        name = None if modality is None else convert.text("modality", modality)
+        lib.mcm_session_clear_condition(self._session._handle, self._id, name)
+
+    def detach(self) -> None:
+        """Remove the module from the session."""
+        lib.mcm_session_detach(self._session._handle, self._id)
+        self._number = None
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """A module with its conditions, for `generate`. Fields as the arguments of `Session.attach`."""
+
+    modulator: Modulator
+    conditions: Mapping[str, ImagesLike]
+    weight: float = 1.0
+    begin: float = 0.0
+    end: float = 1.0
+    other_base: bool = False
+
+
+def generate(
+    model: Model,
+    *conditionings: Conditioning,
+    seeds: SeedsLike = 0,
+    batch: Optional[int] = None,
+    width: Optional[int] = None,
+    height: Optional[int] = None,
+    scheduler: str = "default",
+    steps: Optional[int] = None,
+    eta: float = 0.0,
+    class_input: Optional[npt.ArrayLike] = None,
+    progress: Optional[Callable[[Step], object]] = None,
+) -> ByteArray:
+    """Sample a batch in one call: uint8, (batch, height, width) or (batch, height, width, channels).
+
+    batch: by default the number of seeds. Other arguments as for `Session`, `Session.seed`,
+    `Session.set_class_input` and `Session.run`; errors too.
+    """
+    size = len(_seed_list(seeds)) if batch is None else batch
+    with Session(model, size, width, height, scheduler, steps, eta) as session:
+        if class_input is not None:
+            session.set_class_input(class_input)
+        for conditioning in conditionings:
+            session.attach(**vars(conditioning))
+        session.seed(seeds)
+        session.run(progress)
+        return session.result()
