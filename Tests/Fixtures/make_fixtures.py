@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the golden fixtures: what diffusers and torch compute, for the tests to compare with.
 
-    python make_fixtures.py [--out FOLDER] [unet2d randn schedulers modulator resize]
+    python make_fixtures.py [--out FOLDER] [unet2d randn schedulers modulator resize pipelines]
 
 Needs torch, diffusers, numpy and safetensors.  README.md beside this file states the rules that a reader of
 the fixtures follows; the constants and functions here are those rules.  Fixtures hold no weights: both sides
@@ -16,7 +16,7 @@ import diffusers
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.models.embeddings import GaussianFourierProjection
 from safetensors.torch import save_file
 from torch import nn
@@ -452,7 +452,36 @@ def resize():
     return tensors, cases
 
 
-FIXTURES = {"unet2d": unet2d, "randn": randn_draws, "schedulers": schedulers, "modulator": modulator, "resize": resize}
+# ---------------------------------------------------------------- whole pipelines on the bundled model
+
+BASE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "fashion", "base")
+
+# name: pipeline, steps, eta, seeds (one: one generator for the batch; several: one each), batch
+PIPELINES = {
+    "ddpm": (DDPMPipeline, 100, 0.0, [42], 1),
+    "ddpm_batch_of_one_generator": (DDPMPipeline, 20, 0.0, [7], 3),
+    "ddim": (DDIMPipeline, 50, 0.0, [0], 1),
+    "ddim_eta_and_a_generator_each": (DDIMPipeline, 20, 1.0, [3, 2**32 + 9], 2),
+}
+
+
+def pipelines():
+    tensors, cases = {}, []
+    for name, (kind, steps, eta, seeds, batch) in PIPELINES.items():
+        pipeline = kind.from_pretrained(BASE, torch_dtype=torch.float32)
+        pipeline.set_progress_bar_config(disable=True)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        options = {"eta": eta} if kind is DDIMPipeline else {}
+        images = pipeline(batch, generators if len(seeds) > 1 else generators[0], num_inference_steps=steps,
+                          output_type="np", **options).images
+        tensors[name] = torch.from_numpy((images * 255).round()).float()
+        cases.append({"name": name, "scheduler": "ddim" if kind is DDIMPipeline else "ddpm", "steps": steps, "eta": eta,
+                      "seeds": seeds, "batch": batch})
+    return tensors, cases
+
+
+FIXTURES = {"unet2d": unet2d, "randn": randn_draws, "schedulers": schedulers, "modulator": modulator, "resize": resize,
+            "pipelines": pipelines}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write the golden fixtures.")
