@@ -27,8 +27,10 @@
  * Threads.    mcm_model and mcm_modulator are immutable: any number of threads may use one at the same time. A
  *             session, scheduler or rng belongs to one thread at a time; different ones are independent. There is
  *             no global state that a caller can see or change.
- * Structs.    Option and info structs begin with struct_size and grow only at the end. Initialise them with their
- *             _init function (or the macro of the same name in capitals), then set fields.
+ * Structs.    Option and info structs begin with struct_size and grow only at the end. Initialise them with the
+ *             macro MCM_..._INIT, or from other languages with the function mcm_..._init, which does the same and is
+ *             told the size that the caller knows the struct by; then set fields. The library never writes, nor reads,
+ *             beyond struct_size.
  * Tensors.    Samples and predictions are float32, NCHW, contiguous: (batch, channels, height, width). Their
  *             length is passed along as a count of floats and is checked.
  * Strings.    UTF-8, zero-terminated. Paths are used as given.
@@ -57,11 +59,11 @@ typedef int32_t mcm_status;
 
 #define MCM_OK 0
 /* Misuse by the caller. */
-#define MCM_ERROR_INVALID_ARGUMENT 1 /* NULL, out of range, not finite, unknown enum value, a wrong name */
+#define MCM_ERROR_INVALID_ARGUMENT 1 /* NULL, out of range, not finite, unknown enum value */
 #define MCM_ERROR_STRUCT_SIZE 2      /* struct_size is not one that this library knows */
-#define MCM_ERROR_SIZE 3             /* a buffer, image or tensor is too small or of the wrong shape */
+#define MCM_ERROR_SIZE 3             /* a count, buffer, image or sample is of the wrong size */
 #define MCM_ERROR_STATE 4            /* not now: step before seed, step past the end, ... */
-#define MCM_ERROR_INCOMPATIBLE 5     /* a modulator does not fit the model, a condition does not fit the modulator */
+#define MCM_ERROR_INCOMPATIBLE 5     /* a module does not fit the model, a condition or its name the module */
 /* Data or environment. */
 #define MCM_ERROR_IO 100            /* a file cannot be opened, read or written */
 #define MCM_ERROR_FORMAT 101        /* a file is damaged, or not what it should be */
@@ -103,8 +105,8 @@ typedef struct mcm_image {
     size_t row_stride; /* bytes from row to row; 0 means rows without gaps */
 } mcm_image;
 #define MCM_IMAGE_INIT {sizeof(mcm_image), MCM_U8, NULL, 0, 0, 1, 0, 0}
-/* Same as MCM_IMAGE_INIT. Since 0.1. */
-void mcm_image_init(mcm_image *image);
+/* Same as MCM_IMAGE_INIT; struct_size is the caller's sizeof(mcm_image). Since 0.1. */
+void mcm_image_init(mcm_image *image, uint32_t struct_size);
 
 /* Reads the size of an 8-bit grey, RGB, RGBA or palette PNG: *width and *height in pixels, *channels 1, 3 or 4 (a
  * palette counts as 3 or 4). Each out pointer may be NULL. Errors: IO, FORMAT, UNSUPPORTED. Since 0.1. */
@@ -146,7 +148,7 @@ typedef struct mcm_model_options {
                          may use CPUs. Results do not depend on it. At most 256. */
 } mcm_model_options;
 #define MCM_MODEL_OPTIONS_INIT {sizeof(mcm_model_options), 0}
-void mcm_model_options_init(mcm_model_options *options);
+void mcm_model_options_init(mcm_model_options *options, uint32_t struct_size);
 
 /* Opens a diffusers model folder: model_index.json, unet/config.json, unet/diffusion_pytorch_model.safetensors (or
  * its sharded form with an index), scheduler/scheduler_config.json. The network is a UNet2DModel that works on
@@ -186,7 +188,7 @@ typedef struct mcm_model_info {
     char fingerprint[24];  /* 16 hex digits, zero-terminated: identifies the weights (docs/format.md) */
 } mcm_model_info;
 #define MCM_MODEL_INFO_INIT {sizeof(mcm_model_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}
-void mcm_model_info_init(mcm_model_info *info);
+void mcm_model_info_init(mcm_model_info *info, uint32_t struct_size);
 
 /* Fills *info; struct_size must be set. Since 0.1. */
 mcm_status mcm_model_get_info(const mcm_model *model, mcm_model_info *info);
@@ -194,12 +196,12 @@ mcm_status mcm_model_get_info(const mcm_model *model, mcm_model_info *info);
 /* The network's prediction for a batch.
  *   sample        (batch, channels, height, width), count floats in all
  *   timesteps     `batch` floats; equal values are fine
- *   class_input   NULL for a model without class_input_size, else (batch, class_input_size)
+ *   class_input   (batch, class_input_size), class_input_count floats; NULL and 0 for a model that takes none
  *   prediction    receives (batch, prediction_channels, height, width); prediction_count floats; may not overlap
  * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. Since 0.1. */
 mcm_status mcm_model_predict(const mcm_model *model, uint32_t batch, uint32_t width, uint32_t height,
                              const float *sample, size_t count, const float *timesteps, const float *class_input,
-                             float *prediction, size_t prediction_count);
+                             size_t class_input_count, float *prediction, size_t prediction_count);
 
 /* Images to samples: (batch, channels, height, width) in [-1, 1], as the model was trained on. All images have the
  * same size and the model's number of channels. Errors: INVALID_ARGUMENT, SIZE. Since 0.1. */
@@ -236,7 +238,7 @@ typedef struct mcm_modulator_info {
     char base_fingerprint[24]; /* of the base that it was trained on, or "" */
 } mcm_modulator_info;
 #define MCM_MODULATOR_INFO_INIT {sizeof(mcm_modulator_info), 0, 0, 0, 0, {0}}
-void mcm_modulator_info_init(mcm_modulator_info *info);
+void mcm_modulator_info_init(mcm_modulator_info *info, uint32_t struct_size);
 mcm_status mcm_modulator_get_info(const mcm_modulator *modulator, mcm_modulator_info *info);
 
 #define MCM_ENCODING_GREY 1    /* one plane, value in [0, 1] */
@@ -255,7 +257,7 @@ typedef struct mcm_modality_info {
     char name[64];
 } mcm_modality_info;
 #define MCM_MODALITY_INFO_INIT {sizeof(mcm_modality_info), 0, 0, 0, {0}}
-void mcm_modality_info_init(mcm_modality_info *info);
+void mcm_modality_info_init(mcm_modality_info *info, uint32_t struct_size);
 
 /* index: 0 .. modality_count - 1. Since 0.1. */
 mcm_status mcm_modulator_get_modality(const mcm_modulator *modulator, uint32_t index, mcm_modality_info *info);
@@ -271,7 +273,7 @@ typedef struct mcm_condition {
     const mcm_image *images; /* of any size; resized by the modality's rule */
 } mcm_condition;
 #define MCM_CONDITION_INIT {sizeof(mcm_condition), 1, NULL, NULL}
-void mcm_condition_init(mcm_condition *condition);
+void mcm_condition_init(mcm_condition *condition, uint32_t struct_size);
 
 /* The modulated prediction e' = e + weight * (M(x, e, t, conditions) - e), for a loop of the caller's own.
  *   model         whose prediction this is; channels and prediction type must fit (see mcm_modulator_check for the
@@ -347,7 +349,7 @@ typedef struct mcm_session_options {
     float eta;              /* DDIM's noise share in [0, 1], default 0 */
 } mcm_session_options;
 #define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f}
-void mcm_session_options_init(mcm_session_options *options);
+void mcm_session_options_init(mcm_session_options *options, uint32_t struct_size);
 
 /* `options` may be NULL. The session must be seeded before its first step. Since 0.1. */
 mcm_status mcm_session_create(const mcm_model *model, const mcm_session_options *options, mcm_session **out);
@@ -367,10 +369,11 @@ typedef struct mcm_attach_options {
     int32_t other_base; /* nonzero: attach even if trained on a base with another fingerprint */
 } mcm_attach_options;
 #define MCM_ATTACH_OPTIONS_INIT {sizeof(mcm_attach_options), 1.0f, 0.0f, 1.0f, 0}
-void mcm_attach_options_init(mcm_attach_options *options);
+void mcm_attach_options_init(mcm_attach_options *options, uint32_t struct_size);
 
 /* Attaches a module; several may be attached, also the same one twice. *out_id, which may be NULL, receives a
- * number > 0 that names the attachment in the calls below. Allowed between steps. `options` may be NULL.
+ * number > 0 that names the attachment in the calls below; a session gives no number twice. Allowed between
+ * steps. `options` may be NULL.
  * Errors: INCOMPATIBLE if the module does not fit the session's model. Since 0.1. */
 mcm_status mcm_session_attach(mcm_session *session, const mcm_modulator *modulator,
                               const mcm_attach_options *options, uint32_t *out_id);
@@ -399,7 +402,7 @@ typedef struct mcm_session_state {
     int32_t seeded;     /* nonzero after mcm_session_seed */
 } mcm_session_state;
 #define MCM_SESSION_STATE_INIT {sizeof(mcm_session_state), 0, 0, 0, 0, 0, 0, 0, 0}
-void mcm_session_state_init(mcm_session_state *state);
+void mcm_session_state_init(mcm_session_state *state, uint32_t struct_size);
 mcm_status mcm_session_get_state(const mcm_session *session, mcm_session_state *state);
 
 /* Copies x_t, (batch, channels, height, width), count floats. Since 0.1. */
@@ -439,7 +442,7 @@ typedef struct mcm_attachment {
     const mcm_attach_options *options; /* may be NULL */
 } mcm_attachment;
 #define MCM_ATTACHMENT_INIT {sizeof(mcm_attachment), 0, NULL, NULL, NULL}
-void mcm_attachment_init(mcm_attachment *attachment);
+void mcm_attachment_init(mcm_attachment *attachment, uint32_t struct_size);
 
 typedef struct mcm_generate_options {
     uint32_t struct_size;
@@ -454,7 +457,7 @@ typedef struct mcm_generate_options {
     void *user;
 } mcm_generate_options;
 #define MCM_GENERATE_OPTIONS_INIT {sizeof(mcm_generate_options), 0, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL}
-void mcm_generate_options_init(mcm_generate_options *options);
+void mcm_generate_options_init(mcm_generate_options *options, uint32_t struct_size);
 
 /* Samples a batch: seed, attach, condition, run, decode. `pixels` receives the images one after the other, `size` =
  * batch * height * width * channels bytes. `options` may be NULL. Errors: those of the session functions, and

@@ -80,22 +80,6 @@ private func check(_ found: Int, _ expected: Int, _ what: String) throws {
     if found != expected { throw MCMError(.size, "\(what) \(found), expected \(expected)") }
 }
 
-/// A struct whose struct_size says that it is the one this library knows; nothing else of it is read before.
-func checked<T>(_ value: UnsafePointer<T>?, _ name: String) throws -> T {
-    let value = try pointer(value, name)
-    let size = UnsafeRawPointer(value).load(as: UInt32.self)
-    guard Int(size) == MemoryLayout<T>.size else {
-        throw MCMError(
-            .structSize,
-            "\(name): struct_size is \(size), expected \(MemoryLayout<T>.size); was its init function called?")
-    }
-    return value.pointee
-}
-
-func checked<T>(_ value: UnsafeMutablePointer<T>?, _ name: String) throws -> T {
-    try checked(UnsafePointer(value), name)
-}
-
 func imageView(_ image: UnsafePointer<mcm_image>?, _ name: String) throws -> ImageView {
     let image = try checked(image, name)
     guard let data = image.data else { throw MCMError(.invalidArgument, "\(name): data is NULL") }

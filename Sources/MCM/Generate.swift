@@ -2,29 +2,13 @@ public import CMCM
 import Kernels
 import Pipeline
 
-@c @implementation public func mcm_attachment_init(_ attachment: UnsafeMutablePointer<mcm_attachment>!) {
-    guard let attachment else { return }
-    attachment.pointee = mcm_attachment()
-    attachment.pointee.struct_size = UInt32(MemoryLayout<mcm_attachment>.size)
-}
-
-@c @implementation public func mcm_generate_options_init(_ options: UnsafeMutablePointer<mcm_generate_options>!) {
-    options?.pointee = defaultGenerateOptions
-}
-
-private var defaultGenerateOptions: mcm_generate_options {
-    var options = mcm_generate_options()
-    options.struct_size = UInt32(MemoryLayout<mcm_generate_options>.size)
-    return options
-}
-
 @c @implementation public func mcm_generate(
     _ model: OpaquePointer!, _ options: UnsafePointer<mcm_generate_options>!, _ pixels: UnsafeMutablePointer<UInt8>!,
     _ size: Int
 ) -> mcm_status {
     call {
         let model = try object(model, Model.self, "model")
-        let options = try options.map { try checked($0, "options") } ?? defaultGenerateOptions
+        let options = try options.map { try checked($0, "options") } ?? .initial
         let session = try Session(model, sessionOptions(options.session))
         let target = try output(pixels, size, session.count, "pixels")
         let seeds = try list(options.seeds, Int(options.seed_count), limit: session.batch, "seeds")

@@ -2,12 +2,6 @@ public import CMCM
 import Images
 import Kernels
 
-@c @implementation public func mcm_image_init(_ image: UnsafeMutablePointer<mcm_image>!) {
-    image?.pointee = mcm_image(
-        struct_size: UInt32(MemoryLayout<mcm_image>.size), dtype: MCM_U8, data: nil, width: 0, height: 0, channels: 1,
-        reserved: 0, row_stride: 0)
-}
-
 @c @implementation public func mcm_png_size(
     _ path: UnsafePointer<CChar>!, _ width: UnsafeMutablePointer<UInt32>!, _ height: UnsafeMutablePointer<UInt32>!,
     _ channels: UnsafeMutablePointer<UInt32>!

@@ -4,10 +4,6 @@ import Kernels
 import Pipeline
 import Sampling
 
-@c @implementation public func mcm_model_options_init(_ options: UnsafeMutablePointer<mcm_model_options>!) {
-    options?.pointee = mcm_model_options(struct_size: UInt32(MemoryLayout<mcm_model_options>.size), threads: 0)
-}
-
 @c @implementation public func mcm_model_open(
     _ folder: UnsafePointer<CChar>!, _ options: UnsafePointer<mcm_model_options>!,
     _ out: UnsafeMutablePointer<OpaquePointer?>!
@@ -44,12 +40,6 @@ private func threads(_ options: UnsafePointer<mcm_model_options>?) throws -> Int
     return Int(threads)
 }
 
-@c @implementation public func mcm_model_info_init(_ info: UnsafeMutablePointer<mcm_model_info>!) {
-    guard let info else { return }
-    info.pointee = mcm_model_info()
-    info.pointee.struct_size = UInt32(MemoryLayout<mcm_model_info>.size)
-}
-
 @c @implementation public func mcm_model_get_info(
     _ model: OpaquePointer!, _ info: UnsafeMutablePointer<mcm_model_info>!
 ) -> mcm_status {
@@ -83,7 +73,7 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
 @c @implementation public func mcm_model_predict(
     _ model: OpaquePointer!, _ batch: UInt32, _ width: UInt32, _ height: UInt32, _ sample: UnsafePointer<Float>!,
     _ count: Int, _ timesteps: UnsafePointer<Float>!, _ class_input: UnsafePointer<Float>!,
-    _ prediction: UnsafeMutablePointer<Float>!, _ prediction_count: Int
+    _ class_input_count: Int, _ prediction: UnsafeMutablePointer<Float>!, _ prediction_count: Int
 ) -> mcm_status {
     call {
         let model = try object(model, Model.self, "model")
@@ -94,10 +84,8 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
         let timesteps = try floats(timesteps, n, n, "timesteps")
         let target = try output(prediction, prediction_count, predicted, "prediction")
         let size = n * model.unet.classInputSize
-        guard size > 0 || class_input == nil else {
-            throw MCMError(.invalidArgument, "class_input is given, expected NULL for a model without classes")
-        }
-        let classInput = size > 0 ? try floats(class_input, size, size, "class_input") : nil
+        let classInput = size == 0 && class_input == nil ? nil : try floats(class_input, class_input_count, size, "class_input")
+        if class_input == nil && class_input_count != 0 { throw MCMError(.invalidArgument, "class_input is NULL") }
         try model.predict(
             sample, batch: n, height: h, width: w,
             timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)),

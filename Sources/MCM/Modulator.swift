@@ -26,12 +26,6 @@ import Sampling
     }
 }
 
-@c @implementation public func mcm_modulator_info_init(_ info: UnsafeMutablePointer<mcm_modulator_info>!) {
-    guard let info else { return }
-    info.pointee = mcm_modulator_info()
-    info.pointee.struct_size = UInt32(MemoryLayout<mcm_modulator_info>.size)
-}
-
 @c @implementation public func mcm_modulator_get_info(
     _ modulator: OpaquePointer!, _ info: UnsafeMutablePointer<mcm_modulator_info>!
 ) -> mcm_status {
@@ -46,12 +40,6 @@ import Sampling
         copy(modulator.base?.fingerprint ?? "", into: &value.base_fingerprint)
         info.pointee = value
     }
-}
-
-@c @implementation public func mcm_modality_info_init(_ info: UnsafeMutablePointer<mcm_modality_info>!) {
-    guard let info else { return }
-    info.pointee = mcm_modality_info()
-    info.pointee.struct_size = UInt32(MemoryLayout<mcm_modality_info>.size)
 }
 
 @c @implementation public func mcm_modulator_get_modality(
@@ -85,11 +73,6 @@ import Sampling
         let modulator = try object(modulator, Modulator.self, "modulator")
         try object(model, Model.self, "model").check(modulator)
     }
-}
-
-@c @implementation public func mcm_condition_init(_ condition: UnsafeMutablePointer<mcm_condition>!) {
-    condition?.pointee = mcm_condition(
-        struct_size: UInt32(MemoryLayout<mcm_condition>.size), image_count: 1, modality: nil, images: nil)
 }
 
 @c @implementation public func mcm_modulator_modulate(

@@ -6,12 +6,6 @@ import Pipeline
 
 private func session(_ handle: OpaquePointer?) throws -> Session { try object(handle, Session.self, "session") }
 
-@c @implementation public func mcm_session_options_init(_ options: UnsafeMutablePointer<mcm_session_options>!) {
-    options?.pointee = mcm_session_options(
-        struct_size: UInt32(MemoryLayout<mcm_session_options>.size), batch: 1, width: 0, height: 0,
-        scheduler: MCM_SCHEDULER_DEFAULT, steps: 0, eta: 0)
-}
-
 /// NULL: the defaults.
 func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Session.Options {
     var result = Session.Options()
@@ -56,21 +50,12 @@ func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Se
     }
 }
 
-@c @implementation public func mcm_attach_options_init(_ options: UnsafeMutablePointer<mcm_attach_options>!) {
-    options?.pointee = defaultAttachOptions
-}
-
-private var defaultAttachOptions: mcm_attach_options {
-    mcm_attach_options(
-        struct_size: UInt32(MemoryLayout<mcm_attach_options>.size), weight: 1, begin: 0, end: 1, other_base: 0)
-}
-
 /// options NULL: the defaults.
 func attach(
     _ modulator: OpaquePointer?, _ options: UnsafePointer<mcm_attach_options>?, to session: Session
 ) throws -> UInt32 {
     let modulator = try object(modulator, Modulator.self, "modulator")
-    let value = try options.map { try checked($0, "attach options") } ?? defaultAttachOptions
+    let value = try options.map { try checked($0, "attach options") } ?? .initial
     return try session.attach(
         modulator, weight: value.weight, window: Session.Window(begin: value.begin, end: value.end),
         otherBase: value.other_base != 0)
@@ -129,12 +114,6 @@ func attach(
 
 @c @implementation public func mcm_session_step(_ handle: OpaquePointer!) -> mcm_status {
     call { try session(handle).advance() }
-}
-
-@c @implementation public func mcm_session_state_init(_ state: UnsafeMutablePointer<mcm_session_state>!) {
-    guard let state else { return }
-    state.pointee = mcm_session_state()
-    state.pointee.struct_size = UInt32(MemoryLayout<mcm_session_state>.size)
 }
 
 @c @implementation public func mcm_session_get_state(

@@ -33,7 +33,7 @@ void check_status(const char *file, int line, const char *text, mcm_status expec
 extern const char *fashion, *scratch;
 
 /* Each file's tests, ended by an empty one. */
-extern const test image_tests[], input_tests[], level_tests[], model_tests[], modulator_tests[], null_tests[],
-    part_tests[], session_tests[], thread_tests[];
+extern const test attachment_tests[], image_tests[], input_tests[], level_tests[], model_tests[], modulator_tests[],
+    null_tests[], part_tests[], session_tests[], thread_tests[];
 
 #endif

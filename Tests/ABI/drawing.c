@@ -100,7 +100,7 @@ void draw_own_loop(const drawing *d, uint8_t *pixels, float *sample) {
         float t[8];
         int32_t needs_noise;
         for (uint32_t k = 0; k < batch; k++) t[k] = (float)timesteps[i];
-        OK(mcm_model_predict(d->model, batch, w, h, x, count, t, d->class_input, e, prediction_count));
+        OK(mcm_model_predict(d->model, batch, w, h, x, count, t, d->class_input, d->class_input_count, e, prediction_count));
         if (d->modulator)
             OK(mcm_modulator_modulate(d->modulator, d->model, batch, w, h, x, e, count, t, d->conditions,
                                       d->condition_count, d->weight, e));
@@ -127,12 +127,12 @@ void tiny_conditions(uint32_t batch, mcm_condition conditions[TINY_CONDITIONS]) 
                 unsigned value = (unsigned)(i * 37 + k * 101 + i * i * (k + 3)) % 256;
                 pixels[m][k][i] = (uint8_t)(m == 1 ? value % TINY_CLASSES : value);
             }
-            mcm_image_init(&images[m][k]);
+            mcm_image_init(&images[m][k], sizeof(mcm_image));
             images[m][k].data = pixels[m][k];
             images[m][k].width = images[m][k].height = TINY_SIZE;
             images[m][k].channels = m == 2 ? 3 : 1;
         }
-        mcm_condition_init(&conditions[m]);
+        mcm_condition_init(&conditions[m], sizeof(mcm_condition));
         conditions[m].modality = names[m];
         conditions[m].images = images[m];
         conditions[m].image_count = batch;
@@ -162,11 +162,11 @@ void fashion_conditions(uint32_t first, uint32_t batch, mcm_condition conditions
             char name[64];
             snprintf(name, sizeof name, "conditions/%02u_%s.png", (unsigned)k, names[m]);
             OK(mcm_png_read(path_in(fashion, name), pixels[m][k], sizeof pixels[m][k]));
-            mcm_image_init(&images[m][k]);
+            mcm_image_init(&images[m][k], sizeof(mcm_image));
             images[m][k].data = pixels[m][k];
             images[m][k].width = images[m][k].height = 28;
         }
-        mcm_condition_init(&conditions[m]);
+        mcm_condition_init(&conditions[m], sizeof(mcm_condition));
         conditions[m].modality = names[m];
         conditions[m].images = &images[m][first];
         conditions[m].image_count = batch;

@@ -62,8 +62,8 @@ int main(int argc, char **argv) {
     fashion = argv[1];
     scratch = argv[2];
     const char *part = argc > 3 ? argv[3] : "";
-    const test *const files[] = {part_tests,  image_tests,   null_tests,    input_tests, model_tests,
-                                 modulator_tests, session_tests, level_tests, thread_tests};
+    const test *const files[] = {part_tests,      image_tests,   null_tests,       input_tests, model_tests,
+                                 modulator_tests, session_tests, attachment_tests, level_tests, thread_tests};
     int passed = 0, failed = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         for (const test *t = files[i]; t->run; t++)

@@ -16,7 +16,9 @@ status=$?
 cat "$work/abi.log"
 
 # Both programs end with such a line; without one, something ended early.
-sum() { cat "$work"/*.log | sed -n "s/^\([0-9]*\) passed, \([0-9]*\) failed$/\\$1/p" | awk '{ n += $1 } END { print n + 0 }'; }
+sum() {
+    cat "$work"/*.log | sed -n "s/^\([0-9]*\) passed, \([0-9]*\) failed$/\\$1/p" | awk '{ n += $1 } END { print n + 0 }'
+}
 passed=$(sum 1) failed=$(sum 2)
 [ "$status" -ne 0 ] && [ "$failed" -eq 0 ] && failed=1
 echo "$passed passed, $failed failed"

@@ -171,7 +171,7 @@ static void png_of_absurd_size(void) {
 }
 
 static void png_that_is_none(void) {
-    static const char *const contents[] = {"", "\x89PNG", "\x89PNG\r\n\x1a\n", "GIF89a, or so it says in its first bytes"};
+    static const char *const contents[] = {"", "\x89PNG", "\x89PNG\r\n\x1a\n", "GIF89a, or so it says at its start"};
     uint8_t pixels[16];
     const char *path = path_in(scratch, "none.png");
     for (size_t i = 0; i < sizeof contents / sizeof *contents; i++) {

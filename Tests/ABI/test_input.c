@@ -28,6 +28,10 @@ static void open_all(void) {
     OK(mcm_session_step(ok.session));
 }
 
+static mcm_status modulate_by(const mcm_condition *condition) {
+    return mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, condition, 1, 1, ok.out);
+}
+
 /* Checks, too, that the session is as it was: one step done, and it goes on. */
 static void free_all(void) {
     mcm_session_state state = MCM_SESSION_STATE_INIT;
@@ -107,10 +111,10 @@ static void struct_sizes_of_images_and_conditions(void) {
     WRONG_SIZES(image.struct_size, mcm_png_write(path_in(scratch, "size.png"), &image));
     WRONG_SIZES(image.struct_size, mcm_model_encode(ok.model, &image, 1, ok.x, 64));
     WRONG_SIZES(c->struct_size, mcm_session_set_condition(ok.session, ok.id, c));
-    WRONG_SIZES(c->struct_size, mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, c, 1, 1, ok.out));
+    WRONG_SIZES(c->struct_size, modulate_by(c));
     c->images = &image;
     WRONG_SIZES(image.struct_size, mcm_session_set_condition(ok.session, ok.id, c));
-    WRONG_SIZES(image.struct_size, mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, c, 1, 1, ok.out));
+    WRONG_SIZES(image.struct_size, modulate_by(c));
     free_all();
 }
 
@@ -132,7 +136,7 @@ static void structs_are_not_read_beyond_their_size(void) {
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_generate(ok.model, end, ok.pixels, 64));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_png_write(path, end));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_model_encode(ok.model, end, 1, ok.x, 64));
-    STATUS(MCM_ERROR_STRUCT_SIZE, mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, end, 1, 1, ok.out));
+    STATUS(MCM_ERROR_STRUCT_SIZE, modulate_by(end));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_model_get_info(ok.model, end));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_modulator_get_info(ok.module, end));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_modulator_get_modality(ok.module, 0, end));
@@ -151,16 +155,17 @@ static void sizes_of_predict_and_modulate(void) {
                   {0x80000000, 0x80000000, 4}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         uint32_t n = shapes[i].batch, w = shapes[i].width, h = shapes[i].height;
-        MISUSE(mcm_model_predict(ok.model, n, w, h, ok.x, 64, &ok.t, NULL, ok.out, 64));
+        MISUSE(mcm_model_predict(ok.model, n, w, h, ok.x, 64, &ok.t, NULL, 0, ok.out, 64));
         MISUSE(mcm_modulator_modulate(ok.module, ok.model, n, w, h, ok.x, ok.e, 64, &ok.t, NULL, 0, 1, ok.out));
         if (n == 1) MISUSE(mcm_model_decode(ok.model, w, h, ok.x, 64, ok.pixels, 64));
     }
     static const size_t counts[] = {0, 1, 63, 65, 128, SIZE_MAX, SIZE_MAX / 4 + 65};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         size_t n = counts[i];
-        STATUS(MCM_ERROR_SIZE, mcm_model_predict(ok.model, 1, 8, 8, ok.x, n, &ok.t, NULL, ok.out, 64));
-        STATUS(MCM_ERROR_SIZE, mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, &ok.t, NULL, ok.out, n));
-        STATUS(MCM_ERROR_SIZE, mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, n, &ok.t, NULL, 0, 1, ok.out));
+        STATUS(MCM_ERROR_SIZE, mcm_model_predict(ok.model, 1, 8, 8, ok.x, n, &ok.t, NULL, 0, ok.out, 64));
+        STATUS(MCM_ERROR_SIZE, mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, &ok.t, NULL, 0, ok.out, n));
+        STATUS(MCM_ERROR_SIZE,
+               mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, n, &ok.t, NULL, 0, 1, ok.out));
         STATUS(MCM_ERROR_SIZE, mcm_model_decode(ok.model, 8, 8, ok.x, n, ok.pixels, 64));
         STATUS(MCM_ERROR_SIZE, mcm_model_decode(ok.model, 8, 8, ok.x, 64, ok.pixels, n));
         STATUS(MCM_ERROR_SIZE, mcm_model_encode(ok.model, ok.conditions[0].images, 1, ok.x, n));
@@ -210,17 +215,11 @@ static void session_options(void) {
         float eta;
     } bad[] = {
         {0, 0, 0, 0, 0, 0},
-        {1, 7, 8, 0, 0, 0}, /* no multiple of two */
-        {1, 8, 9, 0, 0, 0},
-        {1, 0, 0, 3, 0, 0},
-        {1, 0, 0, -1, 0, 0},
-        {1, 0, 0, INT32_MAX, 0, 0},
-        {1, 0, 0, MCM_SCHEDULER_DDIM, 1001, 0},
-        {1, 0, 0, MCM_SCHEDULER_DDPM, UINT32_MAX, 0},
-        {1, 0, 0, MCM_SCHEDULER_DDIM, 10, -0.1f},
-        {1, 0, 0, MCM_SCHEDULER_DDIM, 10, 1.1f},
-        {1, 0, 0, MCM_SCHEDULER_DDIM, 10, NAN},
-        {1, 0, 0, MCM_SCHEDULER_DDIM, 10, INFINITY},
+        {1, 7, 8, 0, 0, 0}, {1, 8, 9, 0, 0, 0}, /* no multiples of two */
+        {1, 0, 0, 3, 0, 0}, {1, 0, 0, -1, 0, 0}, {1, 0, 0, INT32_MAX, 0, 0},
+        {1, 0, 0, MCM_SCHEDULER_DDIM, 1001, 0}, {1, 0, 0, MCM_SCHEDULER_DDPM, UINT32_MAX, 0},
+        {1, 0, 0, MCM_SCHEDULER_DDIM, 10, -0.1f}, {1, 0, 0, MCM_SCHEDULER_DDIM, 10, 1.1f},
+        {1, 0, 0, MCM_SCHEDULER_DDIM, 10, NAN}, {1, 0, 0, MCM_SCHEDULER_DDIM, 10, INFINITY},
         {1, 0, 0, MCM_SCHEDULER_DDPM, 10, 0.5f}, /* eta is DDIM's */
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -261,8 +260,8 @@ static void numbers_that_are_not_finite(void) {
     for (int i = 0; i < 3; i++) {
         float b = bad[i], x[64] = {0};
         x[63] = b;
-        INVALID(mcm_model_predict(ok.model, 1, 8, 8, x, 64, &ok.t, NULL, ok.out, 64));
-        INVALID(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, &b, NULL, ok.out, 64));
+        INVALID(mcm_model_predict(ok.model, 1, 8, 8, x, 64, &ok.t, NULL, 0, ok.out, 64));
+        INVALID(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, &b, NULL, 0, ok.out, 64));
         INVALID(mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, x, ok.e, 64, &ok.t, NULL, 0, 1, ok.out));
         INVALID(mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, x, 64, &ok.t, NULL, 0, 1, ok.out));
         INVALID(mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &b, NULL, 0, 1, ok.out));
@@ -286,7 +285,7 @@ static void numbers_that_are_not_finite(void) {
         mcm_condition c = ok.conditions[0];
         c.images = &image;
         INVALID(mcm_session_set_condition(ok.session, ok.id, &c));
-        INVALID(mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, &c, 1, 1, ok.out));
+        INVALID(modulate_by(&c));
         INVALID(mcm_model_encode(ok.model, &image, 1, ok.out, 64));
         c.modality = "labels";
         MISUSE(mcm_session_set_condition(ok.session, ok.id, &c)); /* or no index of a class */
@@ -301,7 +300,7 @@ static void extreme_numbers(void) {
     for (size_t i = 0; i < sizeof extreme / sizeof *extreme; i++) {
         float x[64], t = extreme[i];
         for (int k = 0; k < 64; k++) x[k] = extreme[i];
-        mcm_model_predict(ok.model, 1, 8, 8, x, 64, &t, NULL, ok.out, 64);
+        mcm_model_predict(ok.model, 1, 8, 8, x, 64, &t, NULL, 0, ok.out, 64);
         mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, x, x, 64, &t, NULL, 0, extreme[i], ok.out);
         mcm_session *session;
         drawing d = drawing_of(ok.model, MCM_SCHEDULER_DDPM, 3);
@@ -347,7 +346,7 @@ static void images_that_are_not(void) {
         image.reserved = bad[i].reserved;
         image.row_stride = bad[i].stride;
         MISUSE(mcm_session_set_condition(ok.session, ok.id, &c));
-        MISUSE(mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, &c, 1, 1, ok.out));
+        MISUSE(modulate_by(&c));
         MISUSE(mcm_model_encode(ok.model, &image, 1, ok.x, 64));
     }
     image = sound;
@@ -364,7 +363,7 @@ static void conditions_that_do_not_fit(void) {
     c.modality = "depth";
     MISUSE(mcm_session_set_condition(ok.session, ok.id, &c));
     MESSAGE("depth");
-    MISUSE(mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, &c, 1, 1, ok.out));
+    MISUSE(modulate_by(&c));
     c.modality = "";
     MISUSE(mcm_session_set_condition(ok.session, ok.id, &c));
     c.modality = "\xff\xfe not UTF-8";
@@ -381,7 +380,7 @@ static void conditions_that_do_not_fit(void) {
     for (int i = 0; i < 4; i++) {
         c.image_count = counts[i];
         MISUSE(mcm_session_set_condition(ok.session, ok.id, &c));
-        MISUSE(mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, &c, 1, 1, ok.out));
+        MISUSE(modulate_by(&c));
     }
     c = ok.conditions[2];
     c.modality = "labels"; /* colours for labels */
@@ -401,7 +400,7 @@ static void labels_out_of_range(void) {
     OK(mcm_session_set_condition(ok.session, ok.id, &c));
     labels[40] = TINY_CLASSES;
     MISUSE(mcm_session_set_condition(ok.session, ok.id, &c));
-    MISUSE(mcm_modulator_modulate(ok.module, ok.model, 1, 8, 8, ok.x, ok.e, 64, &ok.t, &c, 1, 1, ok.out));
+    MISUSE(modulate_by(&c));
     image.dtype = MCM_F32;
     image.data = values;
     static const float wrong[] = {TINY_CLASSES, -1, 0.5f, 1e30f, -1e30f};
@@ -450,7 +449,7 @@ static void seeds_and_class_input(void) {
     MISUSE(mcm_session_seed(ok.session, seeds, 2));
     MISUSE(mcm_session_seed(ok.session, seeds, UINT32_MAX));
     MISUSE(mcm_session_set_class_input(ok.session, ok.x, 1)); /* this model takes none */
-    MISUSE(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, &ok.t, ok.e, ok.out, 64));
+    MISUSE(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, &ok.t, ok.e, 1, ok.out, 64));
 
     mcm_model *model = tiny_model_open(&(tiny_model){.classes = 5}, 1);
     mcm_session *session;
@@ -460,14 +459,18 @@ static void seeds_and_class_input(void) {
     STATUS(MCM_ERROR_SIZE, mcm_session_set_class_input(session, c, 0));
     STATUS(MCM_ERROR_SIZE, mcm_session_set_class_input(session, c, 2));
     STATUS(MCM_ERROR_SIZE, mcm_session_set_class_input(session, c, SIZE_MAX));
-    OK(mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, c, ok.out, 64));
+    OK(mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, c, 1, ok.out, 64));
     static const float wrong[] = {5, -1, 0.5f, 1e30f, NAN, INFINITY};
     for (int i = 0; i < 6; i++) {
         c[0] = wrong[i];
         INVALID(mcm_session_set_class_input(session, c, 1));
-        INVALID(mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, c, ok.out, 64));
+        INVALID(mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, c, 1, ok.out, 64));
     }
-    MISUSE(mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, NULL, ok.out, 64));
+    MISUSE(mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, NULL, 0, ok.out, 64));
+    MISUSE(mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, NULL, 1, ok.out, 64));
+    c[0] = 1;
+    STATUS(MCM_ERROR_SIZE, mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, c, 2, ok.out, 64));
+    STATUS(MCM_ERROR_SIZE, mcm_model_predict(model, 1, 8, 8, ok.x, 64, &ok.t, c, SIZE_MAX, ok.out, 64));
     mcm_session_free(session);
     OK(mcm_session_create(model, NULL, &session));
     OK(mcm_session_seed(session, seeds, 1));

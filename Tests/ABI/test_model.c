@@ -54,7 +54,8 @@ static char *read_file(const char *path, size_t *size) {
 }
 
 static void folder_and_memory_give_the_same_model(void) {
-    static const char *const names[] = {"model_index.json", "unet/config.json", "scheduler/scheduler_config.json", weights_name};
+    static const char *const names[] = {"model_index.json", "unet/config.json", "scheduler/scheduler_config.json",
+                                        weights_name};
     static float x[28 * 28], a[28 * 28], b[28 * 28];
     mcm_memory_file files[4];
     for (int i = 0; i < 4; i++) {
@@ -67,8 +68,8 @@ static void folder_and_memory_give_the_same_model(void) {
     free_files(files); /* no longer needed */
     float t = 500;
     for (int i = 0; i < 28 * 28; i++) x[i] = (float)(i % 29) / 14 - 1;
-    OK(mcm_model_predict(model, 1, 28, 28, x, 784, &t, NULL, a, 784));
-    OK(mcm_model_predict(from_memory, 1, 28, 28, x, 784, &t, NULL, b, 784));
+    OK(mcm_model_predict(model, 1, 28, 28, x, 784, &t, NULL, 0, a, 784));
+    OK(mcm_model_predict(from_memory, 1, 28, 28, x, 784, &t, NULL, 0, b, 784));
     SAME(a, b, sizeof a);
     mcm_model_info one = MCM_MODEL_INFO_INIT, two = MCM_MODEL_INFO_INIT;
     OK(mcm_model_get_info(model, &one));
@@ -92,8 +93,8 @@ static void weights_need_not_be_aligned(void) {
     free(copy);
     files[3].data = original;
     free_files(files);
-    OK(mcm_model_predict(model, 1, 8, 8, x, 64, &t, NULL, a, 64));
-    OK(mcm_model_predict(odd, 1, 8, 8, x, 64, &t, NULL, b, 64));
+    OK(mcm_model_predict(model, 1, 8, 8, x, 64, &t, NULL, 0, a, 64));
+    OK(mcm_model_predict(odd, 1, 8, 8, x, 64, &t, NULL, 0, b, 64));
     SAME(a, b, sizeof a);
     mcm_model_free(odd);
     mcm_model_free(model);
@@ -185,7 +186,7 @@ static void files_change_after_opening(void) {
     const char *folder = write_folder("changing", NULL);
     OK(mcm_model_open(folder, NULL, &model));
     write_file(path_in(folder, weights_name), "", 0);
-    mcm_model_predict(model, 1, 8, 8, x, 64, &t, NULL, e, 64);
+    mcm_model_predict(model, 1, 8, 8, x, 64, &t, NULL, 0, e, 64);
     mcm_model_free(model);
 }
 
@@ -350,9 +351,9 @@ static void predict_is_per_image(void) {
     mcm_model *model = tiny_model_open(&(tiny_model){.classes = 5, .learned_variance = 1}, 2);
     float x[N * 64], e[N * 128], alone[128], t[N] = {10, 999, 0.5f}, classes[N] = {0, 4, 2};
     for (int i = 0; i < N * 64; i++) x[i] = (float)(i * 7 % 31) / 15 - 1;
-    OK(mcm_model_predict(model, N, 8, 8, x, N * 64, t, classes, e, N * 128));
+    OK(mcm_model_predict(model, N, 8, 8, x, N * 64, t, classes, N, e, N * 128));
     for (int k = 0; k < N; k++) {
-        OK(mcm_model_predict(model, 1, 8, 8, x + 64 * k, 64, t + k, classes + k, alone, 128));
+        OK(mcm_model_predict(model, 1, 8, 8, x + 64 * k, 64, t + k, classes + k, 1, alone, 128));
         SAME(alone, e + 128 * k, sizeof alone);
     }
     for (int i = 0; i < N * 128; i++) CHECK(isfinite(e[i]));
@@ -368,7 +369,7 @@ static void predict_at_other_sizes(void) {
     for (int i = 0; i < 64 * 64; i++) x[i] = (float)(i % 17) / 8 - 1;
     for (int i = 0; i < 5; i++) {
         size_t count = sizes[i][0] * sizes[i][1];
-        OK(mcm_model_predict(model, 1, sizes[i][0], sizes[i][1], x, count, &t, NULL, e, count));
+        OK(mcm_model_predict(model, 1, sizes[i][0], sizes[i][1], x, count, &t, NULL, 0, e, count));
         for (size_t k = 0; k < count; k++) CHECK(isfinite(e[k]));
     }
     mcm_model_free(model);
@@ -381,7 +382,7 @@ static void no_memory_for_a_large_prediction(void) {
     mcm_model *model = tiny_model_open(&(tiny_model){0}, 1);
     float t = 100, small[64] = {0}, *x = calloc(count, sizeof *x), *e = calloc(count, sizeof *e);
     CHECK(x && e);
-    OK(mcm_model_predict(model, 1, 8, 8, small, 64, &t, NULL, small, 64));
+    OK(mcm_model_predict(model, 1, 8, 8, small, 64, &t, NULL, 0, small, 64));
 
     unsigned long pages = 0;
     FILE *file = fopen("/proc/self/statm", "r");
@@ -391,8 +392,8 @@ static void no_memory_for_a_large_prediction(void) {
     CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
     limit.rlim_cur = (rlim_t)pages * 4096 + (64 << 20);
     CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-    STATUS(MCM_ERROR_OUT_OF_MEMORY, mcm_model_predict(model, 1, SIDE, SIDE, x, count, &t, NULL, e, count));
-    OK(mcm_model_predict(model, 1, 8, 8, small, 64, &t, NULL, small, 64));
+    STATUS(MCM_ERROR_OUT_OF_MEMORY, mcm_model_predict(model, 1, SIDE, SIDE, x, count, &t, NULL, 0, e, count));
+    OK(mcm_model_predict(model, 1, 8, 8, small, 64, &t, NULL, 0, small, 64));
     free(x);
     free(e);
     mcm_model_free(model);

@@ -102,7 +102,8 @@ static void files_that_are_none(void) {
     STATUS(MCM_ERROR_IO, mcm_modulator_open("", &module));
     STATUS(ANY_DATA, mcm_modulator_open("/no/such\r\nmodule", &module));
     /* The base's file is sound, but no module. */
-    STATUS(MCM_ERROR_FORMAT, mcm_modulator_open(path_in(fashion, "base/unet/diffusion_pytorch_model.safetensors"), &module));
+    const char *base = path_in(fashion, "base/unet/diffusion_pytorch_model.safetensors");
+    STATUS(MCM_ERROR_FORMAT, mcm_modulator_open(base, &module));
     static const char sixteen[] = "0123456789abcdef";
     STATUS(MCM_ERROR_FORMAT, mcm_modulator_open_memory(sixteen, 16, &module));
     static const unsigned char lengths[][16] = {
@@ -234,8 +235,10 @@ static void set_given(void) {
     for (int i = 0; i < 128; i++) given.x[i] = (float)(i * 5 % 23) / 11 - 1, given.e[i] = (float)(i * 7 % 19) / 9 - 1;
 }
 
-static void modulate(const mcm_modulator *module, const mcm_condition *conditions, uint32_t count, float weight, float *out) {
-    OK(mcm_modulator_modulate(module, given.model, 2, 8, 8, given.x, given.e, 128, given.t, conditions, count, weight, out));
+static void modulate(const mcm_modulator *module, const mcm_condition *conditions, uint32_t count, float weight,
+                     float *out) {
+    OK(mcm_modulator_modulate(module, given.model, 2, 8, 8, given.x, given.e, 128, given.t, conditions, count, weight,
+                              out));
 }
 
 static void untrained_module_changes_no_bit(void) {
@@ -271,7 +274,8 @@ static void modulation_in_place_and_again(void) {
     mcm_modulator *module = tiny_module_open(&(tiny_module){0});
     memcpy(in_place, given.e, sizeof in_place);
     modulate(module, given.conditions, 3, 0.75f, out);
-    OK(mcm_modulator_modulate(module, given.model, 2, 8, 8, given.x, in_place, 128, given.t, given.conditions, 3, 0.75f, in_place));
+    OK(mcm_modulator_modulate(module, given.model, 2, 8, 8, given.x, in_place, 128, given.t, given.conditions, 3,
+                              0.75f, in_place));
     SAME(in_place, out, sizeof out);
     modulate(module, given.conditions, 3, 0.75f, in_place);
     SAME(in_place, out, sizeof out);

@@ -48,17 +48,17 @@ static void free_of_null(void) {
 }
 
 static void init_of_null(void) {
-    mcm_image_init(NULL);
-    mcm_model_options_init(NULL);
-    mcm_model_info_init(NULL);
-    mcm_modulator_info_init(NULL);
-    mcm_modality_info_init(NULL);
-    mcm_condition_init(NULL);
-    mcm_session_options_init(NULL);
-    mcm_attach_options_init(NULL);
-    mcm_session_state_init(NULL);
-    mcm_attachment_init(NULL);
-    mcm_generate_options_init(NULL);
+    mcm_image_init(NULL, sizeof(mcm_image));
+    mcm_model_options_init(NULL, sizeof(mcm_model_options));
+    mcm_model_info_init(NULL, sizeof(mcm_model_info));
+    mcm_modulator_info_init(NULL, sizeof(mcm_modulator_info));
+    mcm_modality_info_init(NULL, sizeof(mcm_modality_info));
+    mcm_condition_init(NULL, sizeof(mcm_condition));
+    mcm_session_options_init(NULL, sizeof(mcm_session_options));
+    mcm_attach_options_init(NULL, sizeof(mcm_attach_options));
+    mcm_session_state_init(NULL, sizeof(mcm_session_state));
+    mcm_attachment_init(NULL, sizeof(mcm_attachment));
+    mcm_generate_options_init(NULL, sizeof(mcm_generate_options));
 }
 
 static void null_to_images_and_rng(void) {
@@ -100,10 +100,10 @@ static void null_to_model(void) {
     mcm_model_info info = MCM_MODEL_INFO_INIT;
     INVALID(mcm_model_get_info(NULL, &info));
     INVALID(mcm_model_get_info(ok.model, NULL));
-    INVALID(mcm_model_predict(NULL, 1, 8, 8, ok.x, 64, &ok.t, NULL, ok.e, 64));
-    INVALID(mcm_model_predict(ok.model, 1, 8, 8, NULL, 64, &ok.t, NULL, ok.e, 64));
-    INVALID(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, NULL, NULL, ok.e, 64));
-    INVALID(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, &ok.t, NULL, NULL, 64));
+    INVALID(mcm_model_predict(NULL, 1, 8, 8, ok.x, 64, &ok.t, NULL, 0, ok.e, 64));
+    INVALID(mcm_model_predict(ok.model, 1, 8, 8, NULL, 64, &ok.t, NULL, 0, ok.e, 64));
+    INVALID(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, NULL, NULL, 0, ok.e, 64));
+    INVALID(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, &ok.t, NULL, 0, NULL, 64));
     INVALID(mcm_model_encode(NULL, ok.conditions[0].images, 1, ok.x, 64));
     INVALID(mcm_model_encode(ok.model, NULL, 1, ok.x, 64));
     INVALID(mcm_model_encode(ok.model, ok.conditions[0].images, 1, NULL, 64));

@@ -57,9 +57,9 @@ static void sessions_on_several_threads(void) {
 /* Small calls, many of them, so that threads meet in the library's own locks. */
 static void *predict_often(void *argument) {
     float x[64] = {0}, e[64], t = 5, *first = argument;
-    OK(mcm_model_predict(model, 1, 8, 8, x, 64, &t, NULL, first, 64));
+    OK(mcm_model_predict(model, 1, 8, 8, x, 64, &t, NULL, 0, first, 64));
     for (int i = 0; i < 300; i++) {
-        OK(mcm_model_predict(model, 1, 8, 8, x, 64, &t, NULL, e, 64));
+        OK(mcm_model_predict(model, 1, 8, 8, x, 64, &t, NULL, 0, e, 64));
         SAME(e, first, sizeof e);
     }
     return NULL;
@@ -109,11 +109,11 @@ static void after_a_fork(void) {
     static float x[784], e[784], first[784];
     float t = 5;
     model = open_fashion_model(3);
-    OK(mcm_model_predict(model, 1, 28, 28, x, 784, &t, NULL, first, 784));
+    OK(mcm_model_predict(model, 1, 28, 28, x, 784, &t, NULL, 0, first, 784));
     pid_t child = fork();
     if (child == 0) {
         alarm(20); /* a hang ends here */
-        OK(mcm_model_predict(model, 1, 28, 28, x, 784, &t, NULL, e, 784));
+        OK(mcm_model_predict(model, 1, 28, 28, x, 784, &t, NULL, 0, e, 784));
         SAME(e, first, sizeof e);
         mcm_model_free(model);
         exit(0);
@@ -121,7 +121,7 @@ static void after_a_fork(void) {
     int status = -1;
     CHECK(waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    OK(mcm_model_predict(model, 1, 28, 28, x, 784, &t, NULL, e, 784));
+    OK(mcm_model_predict(model, 1, 28, 28, x, 784, &t, NULL, 0, e, 784));
     SAME(e, first, sizeof e);
     mcm_model_free(model);
 }

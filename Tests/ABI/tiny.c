@@ -168,7 +168,8 @@ void tiny_model_files(const tiny_model *d, mcm_memory_file files[TINY_FILES]) {
     sprintf(config,
             "{\"_class_name\":\"UNet2DModel\",\"sample_size\":%d,\"in_channels\":%u,\"out_channels\":%u,"
             "\"block_out_channels\":[4,8],\"layers_per_block\":1,\"norm_num_groups\":2,\"attention_head_dim\":4,"
-            "\"down_block_types\":[\"DownBlock2D\",\"DownBlock2D\"],\"up_block_types\":[\"UpBlock2D\",\"UpBlock2D\"]%s}",
+            "\"down_block_types\":[\"DownBlock2D\",\"DownBlock2D\"],"
+            "\"up_block_types\":[\"UpBlock2D\",\"UpBlock2D\"]%s}",
             TINY_SIZE, channels, out, classes);
     writer w = begin("\"format\":\"pt\"", d->seed, 0, &d->damage);
     unet(&w, channels, out, widths, 2, d->classes);
@@ -215,7 +216,8 @@ bytes tiny_module_file(const tiny_module *d) {
             "\\\"down_block_types\\\":[\\\"DownBlock2D\\\"],\\\"up_block_types\\\":[\\\"UpBlock2D\\\"]},"
             "\\\"prediction_channels\\\":%u,\\\"scale_offset\\\":1.0,\\\"presence_flags\\\":true,"
             "\\\"modalities\\\":["
-            "{\\\"name\\\":\\\"sketch\\\",\\\"channels\\\":1,\\\"encoding\\\":\\\"grey\\\",\\\"resize\\\":\\\"area\\\"},"
+            "{\\\"name\\\":\\\"sketch\\\",\\\"channels\\\":1,\\\"encoding\\\":\\\"grey\\\","
+            "\\\"resize\\\":\\\"area\\\"},"
             "{\\\"name\\\":\\\"labels\\\",\\\"channels\\\":%d,\\\"encoding\\\":\\\"one-hot\\\","
             "\\\"resize\\\":\\\"nearest\\\"},"
             "{\\\"name\\\":\\\"photo\\\",\\\"channels\\\":3,\\\"encoding\\\":\\\"rgb\\\","

@@ -66,8 +66,8 @@ SIGNATURES = {
     "mcm_rng_normal": [c_void_p, c_void_p, c_size_t],
     "mcm_model_open": [c_char_p, c_void_p, POINTER(c_void_p)],
     "mcm_model_get_info": [c_void_p, POINTER(ModelInfo)],
-    "mcm_model_predict": [c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p,
-                          c_size_t],
+    "mcm_model_predict": [c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p, c_size_t,
+                          c_void_p, c_size_t],
     "mcm_scheduler_create": [c_void_p, c_int32, c_uint32, c_float, POINTER(c_void_p)],
     "mcm_scheduler_get_timesteps": [c_void_p, c_void_p, c_uint32, POINTER(c_uint32)],
     "mcm_scheduler_needs_noise": [c_void_p, c_uint32, POINTER(c_int32)],
@@ -78,8 +78,9 @@ SIGNATURES = {
 }
 NO_RESULT = {
     "mcm_rng_free": [c_void_p], "mcm_model_free": [c_void_p], "mcm_scheduler_free": [c_void_p],
-    "mcm_model_info_init": [POINTER(ModelInfo)], "mcm_session_options_init": [POINTER(SessionOptions)],
-    "mcm_generate_options_init": [POINTER(GenerateOptions)],
+    "mcm_model_info_init": [POINTER(ModelInfo), c_uint32],
+    "mcm_session_options_init": [POINTER(SessionOptions), c_uint32],
+    "mcm_generate_options_init": [POINTER(GenerateOptions), c_uint32],
 }
 
 
@@ -106,7 +107,7 @@ class Library:
 
     def initialised(self, structure, init, **values):
         s = structure()
-        getattr(self.c, init)(byref(s))
+        getattr(self.c, init)(byref(s), ctypes.sizeof(structure))
         for field, value in values.items():
             setattr(s, field, value)
         return s
@@ -145,7 +146,7 @@ class Model:
         out = torch.full((n, self.info.prediction_channels, h, w), float("nan"))
         self.library.call("mcm_model_predict", self.handle, n, w, h, sample.data_ptr(), sample.numel(),
                           timesteps.data_ptr(), None if class_input is None else class_input.data_ptr(),
-                          out.data_ptr(), out.numel())
+                          0 if class_input is None else class_input.numel(), out.data_ptr(), out.numel())
         return out
 
     def scheduler(self, kind, steps, eta):

@@ -74,7 +74,7 @@ int main(int argc, char **argv) {
     for (uint32_t i = 0; i < steps; i++) {
         float t = (float)timesteps[i];
         int32_t needs_noise; /* never with DDIM's default eta of 0 */
-        CHECK(mcm_model_predict(model, 1, w, h, x, count, &t, NULL, e, count));
+        CHECK(mcm_model_predict(model, 1, w, h, x, count, &t, NULL, 0, e, count));
         CHECK(mcm_modulator_modulate(module, model, 1, w, h, x, e, count, &t, conditions, 2, 1.0f, e));
         CHECK(mcm_scheduler_needs_noise(scheduler, i, &needs_noise));
         if (needs_noise) CHECK(mcm_rng_normal(rng, noise, count));

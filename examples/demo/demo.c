@@ -71,7 +71,7 @@ static void read_conditions(const char *folder, const char *modality, mcm_image 
     for (int k = 0; k < ROWS; k++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/conditions/%02d_%s.png", folder, k, modality);
-        mcm_image_init(&images[k]);
+        mcm_image_init(&images[k], sizeof(mcm_image));
         CHECK(mcm_png_size(path, &images[k].width, &images[k].height, &images[k].channels));
         size_t size = (size_t)images[k].width * images[k].height * images[k].channels;
         images[k].data = allocate(size);

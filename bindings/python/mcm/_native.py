@@ -37,8 +37,7 @@ DECODE_SAMPLE, DECODE_X0 = 0, 1
 class Struct(Structure):
     """A struct that begins with its own size.
 
-    The size is set here and not by the struct's _init function: that of a newer library may fill more bytes than
-    this declaration has. Fields that are not set stay 0.
+    Fields that are not set stay 0.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -185,32 +184,33 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_status_name": (c_char_p, c_int32),
     "mcm_version": (c_uint32,),
     "mcm_version_string": (c_char_p,),
-    "mcm_image_init": (None, POINTER(Image)),
+    "mcm_image_init": (None, POINTER(Image), c_uint32),
     "mcm_png_size": (c_int32, c_char_p, POINTER(c_uint32), POINTER(c_uint32), POINTER(c_uint32)),
     "mcm_png_read": (c_int32, c_char_p, c_void_p, c_size_t),
     "mcm_png_write": (c_int32, c_char_p, POINTER(Image)),
     "mcm_rng_create": (c_int32, c_uint64, POINTER(c_void_p)),
     "mcm_rng_normal": (c_int32, c_void_p, c_void_p, c_size_t),
     "mcm_rng_free": (None, c_void_p),
-    "mcm_model_options_init": (None, POINTER(ModelOptions)),
+    "mcm_model_options_init": (None, POINTER(ModelOptions), c_uint32),
     "mcm_model_open": (c_int32, c_char_p, POINTER(ModelOptions), POINTER(c_void_p)),
     "mcm_model_open_memory": (c_int32, POINTER(MemoryFile), c_size_t, POINTER(ModelOptions), POINTER(c_void_p)),
-    "mcm_model_info_init": (None, POINTER(ModelInfo)),
+    "mcm_model_info_init": (None, POINTER(ModelInfo), c_uint32),
     "mcm_model_get_info": (c_int32, c_void_p, POINTER(ModelInfo)),
     "mcm_model_predict": (
-        c_int32, c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p, c_size_t,
+        c_int32, c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p, c_size_t, c_void_p,
+        c_size_t,
     ),
     "mcm_model_encode": (c_int32, c_void_p, POINTER(Image), c_uint32, c_void_p, c_size_t),
     "mcm_model_decode": (c_int32, c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t),
     "mcm_model_free": (None, c_void_p),
     "mcm_modulator_open": (c_int32, c_char_p, POINTER(c_void_p)),
     "mcm_modulator_open_memory": (c_int32, c_void_p, c_size_t, POINTER(c_void_p)),
-    "mcm_modulator_info_init": (None, POINTER(ModulatorInfo)),
+    "mcm_modulator_info_init": (None, POINTER(ModulatorInfo), c_uint32),
     "mcm_modulator_get_info": (c_int32, c_void_p, POINTER(ModulatorInfo)),
-    "mcm_modality_info_init": (None, POINTER(ModalityInfo)),
+    "mcm_modality_info_init": (None, POINTER(ModalityInfo), c_uint32),
     "mcm_modulator_get_modality": (c_int32, c_void_p, c_uint32, POINTER(ModalityInfo)),
     "mcm_modulator_check": (c_int32, c_void_p, c_void_p),
-    "mcm_condition_init": (None, POINTER(Condition)),
+    "mcm_condition_init": (None, POINTER(Condition), c_uint32),
     "mcm_modulator_modulate": (
         c_int32, c_void_p, c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_void_p, c_size_t, c_void_p,
         POINTER(Condition), c_uint32, c_float, c_void_p,
@@ -224,11 +224,11 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "mcm_scheduler_add_noise": (c_int32, c_void_p, c_int32, c_void_p, c_void_p, c_size_t, c_void_p),
     "mcm_scheduler_free": (None, c_void_p),
-    "mcm_session_options_init": (None, POINTER(SessionOptions)),
+    "mcm_session_options_init": (None, POINTER(SessionOptions), c_uint32),
     "mcm_session_create": (c_int32, c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
     "mcm_session_seed": (c_int32, c_void_p, POINTER(c_uint64), c_uint32),
     "mcm_session_set_class_input": (c_int32, c_void_p, c_void_p, c_size_t),
-    "mcm_attach_options_init": (None, POINTER(AttachOptions)),
+    "mcm_attach_options_init": (None, POINTER(AttachOptions), c_uint32),
     "mcm_session_attach": (c_int32, c_void_p, c_void_p, POINTER(AttachOptions), POINTER(c_uint32)),
     "mcm_session_detach": (c_int32, c_void_p, c_uint32),
     "mcm_session_set_weight": (c_int32, c_void_p, c_uint32, c_float),
@@ -237,7 +237,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_session_set_condition_png": (c_int32, c_void_p, c_uint32, c_char_p, c_char_p),
     "mcm_session_clear_condition": (c_int32, c_void_p, c_uint32, c_char_p),
     "mcm_session_step": (c_int32, c_void_p),
-    "mcm_session_state_init": (None, POINTER(SessionState)),
+    "mcm_session_state_init": (None, POINTER(SessionState), c_uint32),
     "mcm_session_get_state": (c_int32, c_void_p, POINTER(SessionState)),
     "mcm_session_get_sample": (c_int32, c_void_p, c_void_p, c_size_t),
     "mcm_session_set_sample": (c_int32, c_void_p, c_void_p, c_size_t),
@@ -245,8 +245,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_session_decode": (c_int32, c_void_p, c_int32, c_uint32, c_void_p, c_size_t),
     "mcm_session_run": (c_int32, c_void_p, Progress, c_void_p),
     "mcm_session_free": (None, c_void_p),
-    "mcm_attachment_init": (None, POINTER(Attachment)),
-    "mcm_generate_options_init": (None, POINTER(GenerateOptions)),
+    "mcm_attachment_init": (None, POINTER(Attachment), c_uint32),
+    "mcm_generate_options_init": (None, POINTER(GenerateOptions), c_uint32),
     "mcm_generate": (c_int32, c_void_p, POINTER(GenerateOptions), c_void_p, c_size_t),
 }
 

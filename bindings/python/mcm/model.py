@@ -120,8 +120,6 @@ class Model(Owner):
         batch, _, height, width = x.shape
         t = convert.timesteps(timesteps, batch)
         c = None if class_input is None else convert.floats(class_input)
-        if c is not None and c.size != batch * self.info.class_input_size:
-            raise SizeError(f"class_input has shape {c.shape}, expected ({batch}, {self.info.class_input_size})")
         prediction = np.empty((batch, self.info.prediction_channels, height, width), np.float32)
         lib.mcm_model_predict(
             self._handle,
@@ -132,6 +130,7 @@ class Model(Owner):
             x.size,
             t.ctypes.data,
             convert.address(c),
+            0 if c is None else c.size,
             prediction.ctypes.data,
             prediction.size,
         )

@@ -92,7 +92,7 @@ def test_struct_fields(name):
 @pytest.mark.parametrize("name", [name for name in STRUCTS if "struct_size" in STRUCTS[name]])
 def test_struct_size(name):
     room = create_string_buffer(b"\xff" * 4096)
-    getattr(native.lib, f"{name}_init")(cast(room, POINTER(struct(name))))
+    getattr(native.lib, f"{name}_init")(cast(room, POINTER(struct(name))), sizeof(struct(name)))
     assert cast(room, POINTER(c_uint32))[0] == sizeof(struct(name))
     assert struct(name)().struct_size == sizeof(struct(name))
     assert room.raw[sizeof(struct(name)) : 4096] == b"\xff" * (4096 - sizeof(struct(name)))

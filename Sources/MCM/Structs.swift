@@ -1,0 +1,122 @@
+public import CMCM
+import Kernels
+
+// The structs of the header: what they are at first, and which of them this library knows.
+
+/// A C struct that begins with its size.
+protocol SizedStruct {
+    init()  // all zeros, from C
+    var struct_size: UInt32 { get set }
+    /// What the struct's macro and init function make of it.
+    static var initial: Self { get }
+}
+
+extension SizedStruct {
+    static var zeros: Self {
+        var value = Self()
+        value.struct_size = UInt32(MemoryLayout<Self>.size)
+        return value
+    }
+
+    static var initial: Self { zeros }
+}
+
+/// Writes the initial value as far as the caller knows the struct: `size` bytes, zeros where we know less.
+private func initialise<T: SizedStruct>(_ target: UnsafeMutablePointer<T>?, _ size: UInt32) {
+    guard let target else { return }
+    var value = T.initial
+    value.struct_size = size
+    withUnsafeBytes(of: &value) { bytes in
+        let target = UnsafeMutableRawBufferPointer(start: target, count: Int(size))
+        for i in target.indices { target[i] = i < bytes.count ? bytes[i] : 0 }
+    }
+}
+
+/// A struct whose struct_size says that it is one this library knows; nothing else of it is read before. So far every
+/// struct has had one size. When one grows, its earlier sizes are accepted here and what is missing is initial.
+func checked<T: SizedStruct>(_ value: UnsafePointer<T>?, _ name: String) throws -> T {
+    let value = try pointer(value, name)
+    let size = UnsafeRawPointer(value).load(as: UInt32.self)
+    guard Int(size) == MemoryLayout<T>.size else {
+        throw MCMError(
+            .structSize,
+            "\(name): struct_size is \(size), expected \(MemoryLayout<T>.size); was it initialised?")
+    }
+    return value.pointee
+}
+
+func checked<T: SizedStruct>(_ value: UnsafeMutablePointer<T>?, _ name: String) throws -> T {
+    try checked(UnsafePointer(value), name)
+}
+
+extension mcm_image: SizedStruct {
+    static var initial: Self {
+        var value = zeros
+        value.dtype = MCM_U8
+        value.channels = 1
+        return value
+    }
+}
+extension mcm_model_options: SizedStruct {}
+extension mcm_model_info: SizedStruct {}
+extension mcm_modulator_info: SizedStruct {}
+extension mcm_modality_info: SizedStruct {}
+extension mcm_condition: SizedStruct {
+    static var initial: Self {
+        var value = zeros
+        value.image_count = 1
+        return value
+    }
+}
+extension mcm_session_options: SizedStruct {
+    static var initial: Self {
+        var value = zeros
+        value.batch = 1
+        return value
+    }
+}
+extension mcm_attach_options: SizedStruct {
+    static var initial: Self {
+        var value = zeros
+        value.weight = 1
+        value.end = 1
+        return value
+    }
+}
+extension mcm_session_state: SizedStruct {}
+extension mcm_attachment: SizedStruct {}
+extension mcm_generate_options: SizedStruct {}
+
+@c @implementation public func mcm_image_init(_ value: UnsafeMutablePointer<mcm_image>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_model_options_init(_ value: UnsafeMutablePointer<mcm_model_options>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_model_info_init(_ value: UnsafeMutablePointer<mcm_model_info>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_modulator_info_init(_ value: UnsafeMutablePointer<mcm_modulator_info>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_modality_info_init(_ value: UnsafeMutablePointer<mcm_modality_info>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_condition_init(_ value: UnsafeMutablePointer<mcm_condition>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_session_options_init(_ value: UnsafeMutablePointer<mcm_session_options>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_attach_options_init(_ value: UnsafeMutablePointer<mcm_attach_options>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_session_state_init(_ value: UnsafeMutablePointer<mcm_session_state>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_attachment_init(_ value: UnsafeMutablePointer<mcm_attachment>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_generate_options_init(_ value: UnsafeMutablePointer<mcm_generate_options>!, _ struct_size: UInt32) {
+    initialise(value, struct_size)
+}
