@@ -5,6 +5,10 @@
 ///
 /// Works through blocks of queries: a block's scores exist, (rows, tokens), the whole matrix never does.
 public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int, in workspace: Workspace) throws -> Tensor {
+    try require(heads > 0 && q.c % heads == 0, "\(q.c) channels are divided among \(heads) heads")
+    try require(
+        k.shape == v.shape && k.n == q.n && k.c == q.c && q.pixels > 0,
+        "queries \(q.shape) meet keys \(k.shape) and values \(v.shape)")
     let d = q.c / heads
     let tokens = k.pixels
     let padded = (tokens + 15) / 16 * 16

@@ -35,9 +35,15 @@ public func conv2D(
     _ x: Tensor, _ conv: Conv2D, imageBias: Tensor? = nil, residual: Tensor? = nil, in workspace: Workspace
 ) throws -> Tensor {
     try require(x.c == conv.inputs, "\(x.c) channels meet a convolution of \(conv.inputs)")
+    try require(
+        min(x.h, x.w) + conv.padBefore + conv.padAfter >= conv.kernel,
+        "an image of \(x.h) x \(x.w) meets a convolution of \(conv.kernel) x \(conv.kernel)")
     let h = conv.outputSize(x.h), w = conv.outputSize(x.w)
     let out = try Tensor(x.n, h, w, conv.outputs, in: workspace)
     if let residual { try require(residual.shape == out.shape, "\(residual.shape) is added to \(out.shape)") }
+    if let imageBias {
+        try require(imageBias.shape == (x.n, 1, 1, conv.outputs), "\(imageBias.shape) is added to \(out.shape)")
+    }
     let pixels = h * w
     let block = min(taskRows(x.n * pixels, threads: workspace.threads), pixels)
     let blocks = (pixels + block - 1) / block

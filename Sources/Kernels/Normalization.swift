@@ -36,6 +36,9 @@ public func groupNorm(
 ) throws -> Tensor {
     let c = x.c
     try require(c == norm.weight.count, "\(c) channels meet a group norm of \(norm.weight.count)")
+    if let modulation {
+        try require(modulation.shape == (x.n, 1, 1, 2 * c), "\(modulation.shape) modulates \(x.shape)")
+    }
     // Rows of pixels per task: by shape alone, for the partial sums to be the same for any number of threads.
     let block = max(1, min(x.pixels, (1 << 14) / c))
     let blocks = (x.pixels + block - 1) / block
@@ -85,7 +88,8 @@ public func groupNorm(
     return out
 }
 
-/// Per channel, the mean and the sum of squared deviations of `pixels` rows of x (pixels, channels).
+/// Per channel, the mean and the sum of squared deviations of `pixels` rows of x (pixels, channels). Both sums are of
+/// differences, to the first row and to the mean: a mean that is large beside the deviations costs no digits.
 ///   into  (2, channels)
 private func channelMoments(
     _ x: UnsafePointer<Float>, pixels: Int, channels: Int, into out: UnsafeMutablePointer<Float>
@@ -93,9 +97,10 @@ private func channelMoments(
     let scale = 1 / Float(pixels)
     var j = 0
     while j + 8 <= channels {
+        let first = load(x + j)
         var total = V8()
-        for p in 0..<pixels { total += load(x + p * channels + j) }
-        let mean = total * scale
+        for p in 0..<pixels { total += load(x + p * channels + j) - first }
+        let mean = first + total * scale
         var deviations = V8()
         for p in 0..<pixels {
             let d = load(x + p * channels + j) - mean
@@ -107,8 +112,8 @@ private func channelMoments(
     }
     while j < channels {
         var total: Float = 0
-        for p in 0..<pixels { total += x[p * channels + j] }
-        let mean = total * scale
+        for p in 0..<pixels { total += x[p * channels + j] - x[j] }
+        let mean = x[j] + total * scale
         var deviations: Float = 0
         for p in 0..<pixels {
             let d = x[p * channels + j] - mean

@@ -48,17 +48,22 @@ private final class Job: @unchecked Sendable {  // `active` and `helpers` change
 /// The process's worker threads: made when first needed, asleep when idle, shared by all callers. Invisible to the
 /// host but for the threads themselves.
 private final class ThreadPool: @unchecked Sendable {  // all mutable state is under `mutex`
-    /// The pool of this process. A child of fork has no worker threads, so it gets a new pool.
+    /// The pool of this process. A child of fork has no worker threads, so it gets a new pool. No lock guards this:
+    /// one that another thread held at the fork would stay locked in the child for ever.
     static var current: ThreadPool {
         let pid = getpid()
-        return shared.withLock { pool in
-            if let pool, pool.pid == pid { return pool }
-            let fresh = ThreadPool(pid: pid)
-            pool = fresh
-            return fresh
+        var found = shared.load(ordering: .acquiring)
+        while true {
+            if let pool = found?.takeUnretainedValue(), pool.pid == pid { return pool }
+            let fresh = Unmanaged.passRetained(ThreadPool(pid: pid))
+            let (isOurs, other) = shared.compareExchange(
+                expected: found, desired: fresh, ordering: .acquiringAndReleasing)
+            if isOurs { return fresh.takeUnretainedValue() }
+            fresh.release()
+            found = other
         }
     }
-    private static let shared = Mutex<ThreadPool?>(nil)
+    private static let shared = Atomic<Unmanaged<ThreadPool>?>(nil)  // retained for ever
 
     private let pid: pid_t
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -73,6 +78,12 @@ private final class ThreadPool: @unchecked Sendable {  // all mutable state is u
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(wake, nil)
         pthread_cond_init(done, nil)
+    }
+
+    deinit {
+        mutex.deallocate()
+        wake.deallocate()
+        done.deallocate()
     }
 
     /// Works on `job` until it is finished, with the help of idle workers.

@@ -1,0 +1,94 @@
+import Glibc
+import TestSupport
+import Testing
+
+@testable import Kernels
+
+@Suite struct ActivationTests {
+    @Test func expIsWithin2e7() {
+        let steps = 1 << 20
+        var worst = 0.0
+        for i in stride(from: 0, to: steps, by: 8) {
+            var x = V8()
+            for lane in 0..<8 { x[lane] = -87.3 + 175.6 * Float(i + lane) / Float(steps - 1) }
+            let y = exp(x)
+            for lane in 0..<8 {
+                let error = abs(Double(y[lane]) / Glibc.exp(Double(x[lane])) - 1)
+                worst = error <= worst ? worst : error  // NaN is kept
+            }
+        }
+        #expect(worst <= 2e-7)
+        #expect(exp(V8())[0] == 1)
+    }
+
+    @Test func expSaturatesAndKeepsNaN() {
+        let low = exp(V8(repeating: -87.3))[0], high = exp(V8(repeating: 88.3))[0]
+        #expect(low > 0 && low < 1.3e-38 && high > 2e38 && high.isFinite)
+        let y = exp(V8(-.infinity, .nan, -1000, .infinity, 88.4, -.greatestFiniteMagnitude, -.nan, 1e30))
+        #expect(y[0] == low && y[2] == low && y[5] == low)
+        #expect(y[3] == high && y[4] == high && y[7] == high)
+        #expect(y[1].isNaN && y[6].isNaN)
+    }
+
+    /// relative: of the value; absolute: of |x|, where the exact value vanishes against x.
+    @Test(arguments: [
+        (Activation.silu, 3e-7, 2e-38), (.mish, 6e-7, 2e-38), (.gelu, 3e-7, 6e-8), (.relu, 0, 0),
+    ])
+    func equalsTheDefinition(activation: Activation, relative: Double, absolute: Double) throws {
+        let steps = 1 << 17
+        var x = (0...steps).map { -100 + 200 * Float($0) / Float(steps) }
+        for size: Float in [1e-30, 1e-10, 1e-5, 1e-3, 20, 87, 88, 89, 1e3, 1e4, 1e6, 1e20, 1e30] { x += [size, -size] }
+        let y = try run(activation, x)
+        var worst = (x: Float(0), excess: 0.0)
+        for (x, y) in zip(x, y) {
+            let exact = activation.exact(Double(x))
+            let bound = relative * abs(exact) + absolute * abs(Double(x))
+            let excess = abs(Double(y) - exact) - bound
+            if !(excess <= worst.excess) { worst = (x, excess) }
+        }
+        #expect(worst.excess == 0, "at \(worst.x)")
+    }
+
+    @Test(arguments: [Activation.silu, .mish, .gelu, .relu])
+    func keepsNaNAndInfinity(activation: Activation) throws {
+        let y = try run(activation, [.nan, .infinity, 0, 1, 2, 3, 4, 5, .nan, .infinity, 0])
+        #expect(y[0].isNaN && y[8].isNaN)
+        #expect(y[1] == .infinity && y[9] == .infinity)
+        #expect(y[2] == 0 && y[10] == 0)
+        #expect(y[2...7].allSatisfy { $0.isFinite })
+    }
+
+    /// In a vector, in the tail, on any thread: a value's result is the same.
+    @Test(arguments: [Activation.silu, .mish, .gelu, .relu])
+    func aValuesResultIsTheSameAnywhere(activation: Activation) throws {
+        let x = randn(37, seed: 1).map { 5 * $0 }
+        let alone = try x.map { try run(activation, [$0])[0] }
+        for count in [7, 8, 9, 36, 37, 16384 + 37, 2 * 16384 + 5] {
+            let many = try run(activation, (0..<count).map { x[$0 % 37] }, threads: 3)
+            #expect(sameBits(many, (0..<count).map { alone[$0 % 37] }), "\(count) values")
+        }
+    }
+
+    @Test func namesAreThoseOfDiffusers() {
+        #expect(Activation(named: "SiLU") == .silu && Activation(named: "swish") == .silu)
+        #expect(Activation(named: "mish") == .mish && Activation(named: "GELU") == .gelu)
+        #expect(Activation(named: "relu") == .relu && Activation(named: "tanh") == nil)
+    }
+}
+
+extension Activation {
+    /// The definition.
+    func exact(_ x: Double) -> Double {
+        switch self {
+        case .silu: x / (1 + Glibc.exp(-x))
+        case .mish: x * tanh(log1p(Glibc.exp(x)))
+        case .gelu: 0.5 * x * erfc(-x / 2.0.squareRoot())
+        case .relu: max(x, 0)
+        }
+    }
+}
+
+private func run(_ activation: Activation, _ x: [Float], threads: Int = 1) throws -> [Float] {
+    let workspace = try poisoned(threads: threads)
+    return values(try activate(tensor(1, 1, 1, x.count, x, in: workspace), activation, in: workspace))
+}
