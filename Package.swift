@@ -3,9 +3,9 @@ import PackageDescription
 
 // Numeric targets are built for x86-64-v3 (AVX2, FMA); MCM itself is not, so that it can tell an older CPU so.
 #if arch(x86_64)
-let numeric: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+    let numeric: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
 #else
-let numeric: [SwiftSetting] = []
+    let numeric: [SwiftSetting] = []
 #endif
 // Kernels are optimised in debug builds too: unoptimised numeric code is a hundred times slower.
 let kernels: [SwiftSetting] = numeric + [.unsafeFlags(["-O"], .when(configuration: .debug))]

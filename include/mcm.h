@@ -30,10 +30,10 @@
  * Structs.    Option and info structs begin with struct_size and grow only at the end. Initialise them with the
  *             macro MCM_..._INIT, or from other languages with the function mcm_..._init, which does the same and is
  *             told the size that the caller knows the struct by; then set fields. The library never writes, nor reads,
- *             beyond struct_size.
+ *             beyond struct_size. The elements of an array of structs all have the same struct_size.
  * Tensors.    Samples and predictions are float32, NCHW, contiguous: (batch, channels, height, width). Their
  *             length is passed along as a count of floats and is checked.
- * Strings.    UTF-8, zero-terminated. Paths are used as given.
+ * Strings.    Valid UTF-8, zero-terminated; paths too.
  */
 #ifndef MCM_H
 #define MCM_H
@@ -262,7 +262,9 @@ void mcm_modality_info_init(mcm_modality_info *info, uint32_t struct_size);
 /* index: 0 .. modality_count - 1. Since 0.1. */
 mcm_status mcm_modulator_get_modality(const mcm_modulator *modulator, uint32_t index, mcm_modality_info *info);
 
-/* MCM_OK if the module fits the model, else MCM_ERROR_INCOMPATIBLE with the reason. Since 0.1. */
+/* MCM_OK if the module fits the model, else MCM_ERROR_INCOMPATIBLE with the reason: another prediction type or
+ * number of channels, another fingerprint, or a model that learns its variance: for those there are no modules.
+ * Since 0.1. */
 mcm_status mcm_modulator_check(const mcm_modulator *modulator, const mcm_model *model);
 
 /* What to follow: the images of one modality. */
@@ -281,7 +283,7 @@ void mcm_condition_init(mcm_condition *condition, uint32_t struct_size);
  *   sample        (batch, channels, height, width)
  *   prediction    e, of the same shape
  *   timesteps     `batch` floats
- *   conditions    condition_count entries; modalities that are not named are absent
+ *   conditions    condition_count entries, one per modality; modalities that are not named are absent
  *   out           receives e', `count` floats; may be `prediction` itself
  * Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, OUT_OF_MEMORY. Since 0.1. */
 mcm_status mcm_modulator_modulate(const mcm_modulator *modulator, const mcm_model *model, uint32_t batch,
@@ -318,7 +320,7 @@ mcm_status mcm_scheduler_needs_noise(const mcm_scheduler *scheduler, uint32_t st
  *   batch         number of images in the buffers
  *   sample        x_t, `count` floats, count a multiple of batch
  *   prediction    the (modulated) prediction e, `prediction_count` floats: count, or 2 * count if the model learns
- *                 its variance (per image: prediction, then variance)
+ *                 its variance (per image: prediction, then variance; DDIM does not use the variance)
  *   noise         a normal draw of `count` floats if the step needs one, else NULL or ignored
  *   previous      receives x_{t-1}; may be `sample`
  *   x0            receives the predicted x_0 (clipped as the scheduler says), or NULL
@@ -365,7 +367,8 @@ mcm_status mcm_session_set_class_input(mcm_session *session, const float *values
 typedef struct mcm_attach_options {
     uint32_t struct_size;
     float weight;       /* w in e' = e + sum_i w_i (M_i(x, e, t, y_i) - e), default 1; any finite number */
-    float begin, end;   /* active while begin <= step / steps < end, default 0 and 1 */
+    float begin, end;   /* active while begin <= step / steps < end, where step counts from 0; 0 <= begin <= end <= 1,
+                           default 0 and 1 */
     int32_t other_base; /* nonzero: attach even if trained on a base with another fingerprint */
 } mcm_attach_options;
 #define MCM_ATTACH_OPTIONS_INIT {sizeof(mcm_attach_options), 1.0f, 0.0f, 1.0f, 0}
@@ -419,8 +422,8 @@ mcm_status mcm_session_get_x0(const mcm_session *session, float *x0, size_t coun
 mcm_status mcm_session_decode(const mcm_session *session, int32_t what, uint32_t index, uint8_t *pixels,
                               size_t size);
 
-/* Called after each step; it may read the session (state, x0, decode) and change it as between steps, but neither
- * step, run, seed nor free it. Nonzero cancels. */
+/* Called after each step, with the number of steps done and of the whole run. It may read the session (state, x0,
+ * decode) and change it as between steps, but neither step, run, seed nor free it. Nonzero cancels. */
 typedef int32_t (*mcm_progress)(void *user, mcm_session *session, uint32_t step, uint32_t steps);
 
 /* Steps to the end. If the callback cancels, MCM_CANCELLED is returned, the session stays at that step and can go
@@ -438,7 +441,7 @@ typedef struct mcm_attachment {
     uint32_t struct_size;
     uint32_t condition_count;
     const mcm_modulator *modulator;
-    const mcm_condition *conditions;
+    const mcm_condition *conditions;   /* of one modality twice, the last one counts */
     const mcm_attach_options *options; /* may be NULL */
 } mcm_attachment;
 #define MCM_ATTACHMENT_INIT {sizeof(mcm_attachment), 0, NULL, NULL, NULL}

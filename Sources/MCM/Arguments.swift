@@ -41,10 +41,16 @@ func list<T>(_ start: UnsafePointer<T>?, _ count: Int, limit: Int, _ name: Strin
     return UnsafeBufferPointer(start: start, count: count)
 }
 
-/// The same for structs, by their addresses: each is read only when its struct_size has been checked.
-func structs<T>(_ start: UnsafePointer<T>?, _ count: Int, limit: Int, _ name: String) throws -> [UnsafePointer<T>] {
-    let elements = try list(start, count, limit: limit, name)
-    return elements.baseAddress.map { base in elements.indices.map { base + $0 } } ?? []
+/// The same for structs, by their addresses: the first one's struct_size is the distance to the next, and each is read
+/// only when its own has been checked.
+func structs<T: SizedStruct>(
+    _ start: UnsafePointer<T>?, _ count: Int, limit: Int, _ name: String
+) throws -> [UnsafePointer<T>] {
+    guard let base = try list(start, count, limit: limit, name).baseAddress else { return [] }
+    let stride = Int(try checked(base, name).struct_size)
+    return (0..<count).map { i in
+        (UnsafeRawPointer(base) + i * stride).assumingMemoryBound(to: T.self)
+    }
 }
 
 func string(_ text: UnsafePointer<CChar>?, _ name: String) throws -> String {
@@ -86,7 +92,9 @@ func imageView(_ image: UnsafePointer<mcm_image>?, _ name: String) throws -> Ima
     guard let dtype = [MCM_U8: ImageView.DType.u8, MCM_F32: .f32][image.dtype] else {
         throw MCMError(.invalidArgument, "\(name): dtype is \(image.dtype), expected MCM_U8 or MCM_F32")
     }
-    guard image.reserved == 0 else { throw MCMError(.invalidArgument, "\(name): reserved is \(image.reserved), expected 0") }
+    guard image.reserved == 0 else {
+        throw MCMError(.invalidArgument, "\(name): reserved is \(image.reserved), expected 0")
+    }
     guard image.row_stride >= 0 else { throw MCMError(.invalidArgument, "\(name): row_stride is beyond any memory") }
     return try ImageView(
         data: data, dtype: dtype, width: Int(image.width), height: Int(image.height), channels: Int(image.channels),

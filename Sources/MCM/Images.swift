@@ -21,7 +21,9 @@ import Kernels
         let pixels = try pointer(pixels, "pixels")
         let image = try PNG.read(path: string(path, "path"))
         let target = try output(pixels, size, image.pixels.count, "pixels")
-        image.pixels.withUnsafeBufferPointer { if let base = $0.baseAddress { target.update(from: base, count: $0.count) } }
+        image.pixels.withUnsafeBufferPointer {
+            if let base = $0.baseAddress { target.update(from: base, count: $0.count) }
+        }
     }
 }
 

@@ -36,7 +36,9 @@ import Sampling
 private func threads(_ options: UnsafePointer<mcm_model_options>?) throws -> Int {
     guard let options else { return 0 }
     let threads = try checked(options, "options").threads
-    guard threads <= 256 else { throw MCMError(.invalidArgument, "options: threads is \(threads), expected at most 256") }
+    guard threads <= 256 else {
+        throw MCMError(.invalidArgument, "options: threads is \(threads), expected at most 256")
+    }
     return Int(threads)
 }
 
@@ -84,7 +86,8 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
         let timesteps = try floats(timesteps, n, n, "timesteps")
         let target = try output(prediction, prediction_count, predicted, "prediction")
         let size = n * model.unet.classInputSize
-        let classInput = size == 0 && class_input == nil ? nil : try floats(class_input, class_input_count, size, "class_input")
+        let classInput =
+            size == 0 && class_input == nil ? nil : try floats(class_input, class_input_count, size, "class_input")
         if class_input == nil && class_input_count != 0 { throw MCMError(.invalidArgument, "class_input is NULL") }
         try model.predict(
             sample, batch: n, height: h, width: w,

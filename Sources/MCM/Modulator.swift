@@ -35,7 +35,8 @@ import Sampling
         value.modality_count = UInt32(modulator.modalities.count)
         value.prediction_channels = UInt32(modulator.predictionChannels)
         value.prediction_type =
-            modulator.base?.predictionType.flatMap { SchedulerConfig.PredictionType(rawValue: $0) }.map(predictionType) ?? 0
+            modulator.base?.predictionType.flatMap { SchedulerConfig.PredictionType(rawValue: $0) }.map(predictionType)
+            ?? 0
         value.parameter_count = UInt64(modulator.parameterCount)
         copy(modulator.base?.fingerprint ?? "", into: &value.base_fingerprint)
         info.pointee = value

@@ -90,33 +90,52 @@ extension mcm_generate_options: SizedStruct {}
 @c @implementation public func mcm_image_init(_ value: UnsafeMutablePointer<mcm_image>!, _ struct_size: UInt32) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_model_options_init(_ value: UnsafeMutablePointer<mcm_model_options>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_model_options_init(
+    _ value: UnsafeMutablePointer<mcm_model_options>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_model_info_init(_ value: UnsafeMutablePointer<mcm_model_info>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_model_info_init(
+    _ value: UnsafeMutablePointer<mcm_model_info>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_modulator_info_init(_ value: UnsafeMutablePointer<mcm_modulator_info>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_modulator_info_init(
+    _ value: UnsafeMutablePointer<mcm_modulator_info>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_modality_info_init(_ value: UnsafeMutablePointer<mcm_modality_info>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_modality_info_init(
+    _ value: UnsafeMutablePointer<mcm_modality_info>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_condition_init(_ value: UnsafeMutablePointer<mcm_condition>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_condition_init(_ value: UnsafeMutablePointer<mcm_condition>!, _ struct_size: UInt32)
+{
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_session_options_init(_ value: UnsafeMutablePointer<mcm_session_options>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_session_options_init(
+    _ value: UnsafeMutablePointer<mcm_session_options>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_attach_options_init(_ value: UnsafeMutablePointer<mcm_attach_options>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_attach_options_init(
+    _ value: UnsafeMutablePointer<mcm_attach_options>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_session_state_init(_ value: UnsafeMutablePointer<mcm_session_state>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_session_state_init(
+    _ value: UnsafeMutablePointer<mcm_session_state>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_attachment_init(_ value: UnsafeMutablePointer<mcm_attachment>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_attachment_init(
+    _ value: UnsafeMutablePointer<mcm_attachment>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
-@c @implementation public func mcm_generate_options_init(_ value: UnsafeMutablePointer<mcm_generate_options>!, _ struct_size: UInt32) {
+@c @implementation public func mcm_generate_options_init(
+    _ value: UnsafeMutablePointer<mcm_generate_options>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }

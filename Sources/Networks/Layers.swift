@@ -18,7 +18,8 @@ extension Weights {
     func parameter(_ name: String, _ shape: [Int]) throws -> [Float] {
         let values = try read(name, shape)
         guard let bad = values.firstIndex(where: { !$0.isFinite }) else { return values }
-        throw MCMError(.format, "tensor \"\(key(name))\" holds \(values[bad]) at element \(bad), expected finite numbers")
+        throw MCMError(
+            .format, "tensor \"\(key(name))\" holds \(values[bad]) at element \(bad), expected finite numbers")
     }
 
     func linear(_ name: String, _ inputs: Int, _ outputs: Int) throws -> Linear {

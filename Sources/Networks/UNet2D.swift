@@ -120,7 +120,8 @@ public final class UNet2D: Sendable {
         try checkSize(height: x.h, width: x.w)
         guard x.c == config.inChannels, timesteps.count == x.n, classInput.count == x.n * classInputSize else {
             throw MCMError(
-                .size, "\(x.c) channels, \(timesteps.count) timesteps and \(classInput.count) class inputs for "
+                .size,
+                "\(x.c) channels, \(timesteps.count) timesteps and \(classInput.count) class inputs for "
                     + "\(x.n) images, expected \(config.inChannels), \(x.n) and \(x.n * classInputSize)")
         }
         let embedding = try activate(
@@ -168,7 +169,7 @@ struct UNetState {
     var sample: Tensor
     /// Outputs of the way down that wait for the way up.
     var skips: [Tensor] = []
-    /// The image that NCSN++'s skip blocks carry beside the features: on the way down the shrinking input, on the way up
-    /// the growing output.
+    /// The image that NCSN++'s skip blocks carry beside the features: on the way down the shrinking input, on the way
+    /// up the growing output.
     var image: Tensor?
 }

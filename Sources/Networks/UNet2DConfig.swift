@@ -28,8 +28,8 @@ public struct UNet2DConfig: Sendable {
     var numClassEmbeds: Int?
     var numTrainTimesteps: Int?
 
-    /// Reads a config.json, or the "net" of a module file. The channels, if given, are the caller's: then the config may
-    /// not name them. Unknown options are refused: they would change the arithmetic.
+    /// Reads a config.json, or the "net" of a module file. The channels, if given, are the caller's: then the config
+    /// may not name them. Unknown options are refused: they would change the arithmetic.
     public init(_ json: JSONObject, channels: (in: Int, out: Int)? = nil) throws {
         let size = 1...65536
         if let channels {

@@ -26,7 +26,8 @@ struct Conditions {
         let t = try Tensor(n, h, w, modality.channels, in: workspace)
         for (k, image) in images.enumerated() {
             try encodeCondition(
-                image, encoding: modality.encoding, channels: modality.channels, resize: modality.resize, width: w, height: h,
+                image, encoding: modality.encoding, channels: modality.channels, resize: modality.resize, width: w,
+                height: h,
                 into: t.data + k * t.stride, pixelStride: modality.channels, name: name)
         }
         for k in images.count..<n { (t.data + k * t.stride).update(from: t.data, count: t.stride) }

@@ -22,14 +22,16 @@ extension Model {
         for (k, image) in images.enumerated() {
             guard (image.width, image.height, image.channels) == (first.width, first.height, channels) else {
                 throw MCMError(
-                    .size, "image \(k) is \(image.width) x \(image.height) with \(image.channels) channels, expected "
+                    .size,
+                    "image \(k) is \(image.width) x \(image.height) with \(image.channels) channels, expected "
                         + "\(first.width) x \(first.height) with \(channels)")
             }
             for y in 0..<image.height {
                 for i in 0..<(image.width * channels) {
                     let value = image.intensity(y, i)
                     guard value.isFinite else {
-                        throw MCMError(.invalidArgument, "image \(k) holds \(value) in row \(y), expected finite values")
+                        throw MCMError(
+                            .invalidArgument, "image \(k) holds \(value) in row \(y), expected finite values")
                     }
                     let plane = i % channels * image.height * image.width
                     samples[k * size + plane + y * image.width + i / channels] = 2 * value - 1

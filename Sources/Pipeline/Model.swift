@@ -45,7 +45,8 @@ public final class Model: Sendable {
         let learned = schedulerConfig.varianceType.isLearned
         guard config.outChannels == (learned ? 2 : 1) * config.inChannels else {
             throw json.error(
-                "out_channels", expected: "\((learned ? 2 : 1) * config.inChannels): \(learned ? "twice" : "as many as") "
+                "out_channels",
+                expected: "\((learned ? 2 : 1) * config.inChannels): \(learned ? "twice" : "as many as") "
                     + "\"in_channels\" with the scheduler's variance_type \"\(schedulerConfig.varianceType.rawValue)\"")
         }
         let checkpoint = try CheckpointSource.open(folder, component: "unet")

@@ -8,7 +8,8 @@ public enum SchedulerKind: Sendable {
 }
 
 extension SchedulerConfig {
-    /// Reads a scheduler_config.json. Options of one scheduler are accepted for the other, as in diffusers' from_config.
+    /// Reads a scheduler_config.json. Options of one scheduler are accepted for the other, as in diffusers'
+    /// from_config.
     public init(_ json: JSONObject) throws {
         self.init()
         numTrainTimesteps = try json.int("num_train_timesteps", default: numTrainTimesteps, in: 1...(1 << 20))

@@ -259,7 +259,8 @@ public final class Session {
     public func setSample(_ values: UnsafePointer<Float>) throws {
         guard isSeeded else { throw MCMError(.state, "the session is not seeded") }
         if let bad = (0..<sample.count).first(where: { !values[$0].isFinite }) {
-            throw MCMError(.invalidArgument, "the sample holds \(values[bad]) at element \(bad), expected finite numbers")
+            throw MCMError(
+                .invalidArgument, "the sample holds \(values[bad]) at element \(bad), expected finite numbers")
         }
         let fresh = try Tensor(batch, height, width, model.channels, in: workspace)
         fromNCHW(values, into: fresh)

@@ -23,7 +23,8 @@ func spacedTimesteps(_ config: SchedulerConfig, steps: Int) throws -> [Int] {
     }
     guard let first = timesteps.first, first < total, timesteps.allSatisfy({ $0 >= 0 }) else {
         throw MCMError(
-            .invalidArgument, "\(steps) steps with steps_offset \(config.stepsOffset) lead out of the \(total) timesteps "
+            .invalidArgument,
+            "\(steps) steps with steps_offset \(config.stepsOffset) lead out of the \(total) timesteps "
                 + "of training")
     }
     return timesteps

@@ -76,7 +76,8 @@ import Testing
 
     @Test func optionsThatChangeTheArithmeticAreRefusedByName() {
         expectFailure(.unsupported, "use_magic") {
-            $0["unet/config.json"] = TinyModel.unet.replacing("{\"_class_name\"", with: "{\"use_magic\": 1, \"_class_name\"")
+            $0["unet/config.json"] = TinyModel.unet.replacing(
+                "{\"_class_name\"", with: "{\"use_magic\": 1, \"_class_name\"")
         }
         expectFailure(.unsupported, "solver_order") {
             $0["scheduler/scheduler_config.json"] = #"{"_class_name": "DDIMScheduler", "solver_order": 2}"#

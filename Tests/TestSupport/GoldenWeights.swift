@@ -5,7 +5,6 @@ import Kernels
 public final class GoldenWeights: TensorSource {
     public init() {}
 
-
     public func contains(_ key: String) -> Bool { true }
 
     public func copy(_ key: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws {
@@ -14,10 +13,13 @@ public final class GoldenWeights: TensorSource {
         let scale = 1 / Float(shape.dropFirst().reduce(1, *)).squareRoot()
         for i in 0..<count {
             target[i] =
-                shape.count > 1 ? r[i] * scale
-                : key == "time_proj.weight" ? r[i]
-                : key.hasSuffix(".weight") ? 1 + Float(0.1) * r[i]
-                : 0.1 * r[i]
+                shape.count > 1
+                ? r[i] * scale
+                : key == "time_proj.weight"
+                    ? r[i]
+                    : key.hasSuffix(".weight")
+                        ? 1 + Float(0.1) * r[i]
+                        : 0.1 * r[i]
         }
     }
 
