@@ -33,7 +33,7 @@ def draw(model, modulator, given, steps, weight, batch):
                                conditions={name: list(y[first:first + batch]) for name, y in given.items()})
             session.seed(seeds)
             session.run()
-            images += session.result()
+            images.extend(session.result())
     return np.stack(images)
 
 
