@@ -24,9 +24,9 @@
  *             nothing, freeing twice is undefined. All other pointer arguments are borrowed for the duration of the
  *             call, unless the function says otherwise. A session keeps what it needs of its model and modulators
  *             alive, so these may be freed before it.
- * Threads.    mcm_model and mcm_modulator are immutable: any number of threads may use one at the same time. A
- *             session, scheduler or rng belongs to one thread at a time; different ones are independent. There is
- *             no global state that a caller can see or change.
+ * Threads.    mcm_model, mcm_modulator and mcm_scheduler are immutable: any number of threads may use one at the same
+ *             time. A session or rng belongs to one thread at a time; different ones are independent. There is no
+ *             global state that a caller can see or change.
  * Structs.    Option and info structs begin with struct_size and grow only at the end. Initialise them with the
  *             macro MCM_..._INIT, or from other languages with the function mcm_..._init, which does the same and is
  *             told the size that the caller knows the struct by; then set fields. The library never writes, nor reads,
@@ -34,6 +34,10 @@
  * Tensors.    Samples and predictions are float32, NCHW, contiguous: (batch, channels, height, width). Their
  *             length is passed along as a count of floats and is checked.
  * Strings.    Valid UTF-8, zero-terminated; paths too.
+ * Files.      A file must not shrink while a call opens it: it is mapped, and the system ends a process that reads
+ *             beyond a mapped file's end.
+ *
+ * Everything here is since 0.1, unless it says otherwise.
  */
 #ifndef MCM_H
 #define MCM_H
@@ -68,22 +72,23 @@ typedef int32_t mcm_status;
 #define MCM_ERROR_IO 100            /* a file cannot be opened, read or written */
 #define MCM_ERROR_FORMAT 101        /* a file is damaged, or not what it should be */
 #define MCM_ERROR_UNSUPPORTED 102   /* valid, but this library does not do it */
-#define MCM_ERROR_OUT_OF_MEMORY 103 /* an allocation failed or exceeds the machine's memory */
+#define MCM_ERROR_OUT_OF_MEMORY 103 /* no memory for a tensor, the weights or an image, or more than the machine
+                                       has. Without memory for small objects the process ends. */
 #define MCM_ERROR_CPU 104           /* the CPU lacks x86-64-v3 (AVX2, FMA) */
 /* A callback returned nonzero. */
 #define MCM_CANCELLED 200
 
 /* The message of the last call that failed on this thread: one line, "" if none did. Valid until the next failing
- * call on the same thread. Since 0.1. */
+ * call on the same thread. */
 const char *mcm_last_error(void);
 
-/* The name of a status, e.g. "MCM_ERROR_IO"; "MCM_ERROR_UNKNOWN" for a number that is none. Static. Since 0.1. */
+/* The name of a status, e.g. "MCM_ERROR_IO"; "MCM_ERROR_UNKNOWN" for a number that is none. Static. */
 const char *mcm_status_name(mcm_status status);
 
-/* MCM_VERSION of the library at run time. Since 0.1. */
+/* MCM_VERSION of the library at run time. */
 uint32_t mcm_version(void);
 
-/* The same as text, "0.1.0". Static. Since 0.1. */
+/* The same as text, "0.1.0". Static. */
 const char *mcm_version_string(void);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -91,13 +96,13 @@ const char *mcm_version_string(void);
  * ------------------------------------------------------------------------------------------------------------- */
 
 #define MCM_U8 1  /* uint8_t, 0..255 */
-#define MCM_F32 2 /* float, [0, 1] for grey and RGB, the class index itself for labels */
+#define MCM_F32 2 /* float, [0, 1] for grey and RGB (any finite value for mcm_model_encode), the class index for labels */
 
 /* A view of the caller's pixels: rows from top to bottom, channels interleaved. */
 typedef struct mcm_image {
     uint32_t struct_size;
     int32_t dtype;     /* MCM_U8 (default) or MCM_F32 */
-    const void *data;  /* first row; float data must be aligned to 4 bytes */
+    const void *data;  /* first row; need not be aligned */
     uint32_t width;    /* pixels, 1..65536 */
     uint32_t height;   /* pixels, 1..65536 */
     uint32_t channels; /* 1 or 3 (4 for mcm_png_write only); default 1 */
@@ -105,18 +110,19 @@ typedef struct mcm_image {
     size_t row_stride; /* bytes from row to row; 0 means rows without gaps */
 } mcm_image;
 #define MCM_IMAGE_INIT {sizeof(mcm_image), MCM_U8, NULL, 0, 0, 1, 0, 0}
-/* Same as MCM_IMAGE_INIT; struct_size is the caller's sizeof(mcm_image). Since 0.1. */
+/* Same as MCM_IMAGE_INIT; struct_size is the caller's sizeof(mcm_image). */
 void mcm_image_init(mcm_image *image, uint32_t struct_size);
 
 /* Reads the size of an 8-bit grey, RGB, RGBA or palette PNG: *width and *height in pixels, *channels 1, 3 or 4 (a
- * palette counts as 3 or 4). Each out pointer may be NULL. Errors: IO, FORMAT, UNSUPPORTED. Since 0.1. */
+ * palette counts as 3 or 4). Each out pointer may be NULL. Errors: IO, FORMAT, UNSUPPORTED. */
 mcm_status mcm_png_size(const char *path, uint32_t *width, uint32_t *height, uint32_t *channels);
 
 /* Reads a PNG into pixels, width * height * channels bytes without gaps, as mcm_png_size gives them; `size` is
- * the buffer's length in bytes and must be exactly that. Errors: SIZE, IO, FORMAT, UNSUPPORTED. Since 0.1. */
+ * the buffer's length in bytes and must be exactly that. Errors: SIZE, IO, FORMAT, UNSUPPORTED. */
 mcm_status mcm_png_read(const char *path, uint8_t *pixels, size_t size);
 
-/* Writes an MCM_U8 image of 1, 3 or 4 channels as PNG. Errors: INVALID_ARGUMENT, IO. Since 0.1. */
+/* Writes an MCM_U8 image of 1, 3 or 4 channels as PNG. Errors: INVALID_ARGUMENT, STRUCT_SIZE; IO, after which the file
+ * may be incomplete. */
 mcm_status mcm_png_write(const char *path, const mcm_image *image);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -127,10 +133,10 @@ mcm_status mcm_png_write(const char *path, const mcm_image *image);
  * torch.Generator().manual_seed(seed) followed by torch.randn of the same sizes, bit for bit on an AVX2 machine. */
 typedef struct mcm_rng mcm_rng;
 
-/* Only the low 32 bits of seed matter, as in torch. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. Since 0.1. */
+/* Only the low 32 bits of seed matter, as in torch. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
 mcm_status mcm_rng_create(uint64_t seed, mcm_rng **out);
 
-/* Fills values[0..count-1] with one draw: two draws of 8 differ from one of 16, as in torch. Since 0.1. */
+/* Fills values[0..count-1] with one draw: two draws of 8 differ from one of 16, as in torch. */
 mcm_status mcm_rng_normal(mcm_rng *rng, float *values, size_t count);
 
 void mcm_rng_free(mcm_rng *rng);
@@ -154,17 +160,17 @@ void mcm_model_options_init(mcm_model_options *options, uint32_t struct_size);
  * its sharded form with an index), scheduler/scheduler_config.json. The network is a UNet2DModel that works on
  * pixels. Tensors may be F32, F16 or BF16. `options` may be NULL.
  * Errors: IO, FORMAT (a missing, surplus or wrongly shaped tensor, a damaged file), UNSUPPORTED (a pipeline,
- * network or option that is not known; pickle files), OUT_OF_MEMORY, CPU. Since 0.1. */
+ * network or option that is not known; pickle files), OUT_OF_MEMORY, CPU. */
 mcm_status mcm_model_open(const char *folder, const mcm_model_options *options, mcm_model **out);
 
-/* One file of a model folder that lies in memory. */
+/* One file of a model folder that lies in memory. This struct will not grow. */
 typedef struct mcm_memory_file {
     const char *name; /* path inside the folder with '/' as separator, e.g. "unet/config.json" */
     const void *data; /* need not be aligned; borrowed for the duration of the call */
     size_t size;      /* bytes */
 } mcm_memory_file;
 
-/* mcm_model_open on files in memory instead of a folder. The files may be released afterwards. Since 0.1. */
+/* mcm_model_open on files in memory instead of a folder. The files may be released afterwards. */
 mcm_status mcm_model_open_memory(const mcm_memory_file *files, size_t file_count, const mcm_model_options *options,
                                  mcm_model **out);
 
@@ -175,7 +181,8 @@ mcm_status mcm_model_open_memory(const mcm_memory_file *files, size_t file_count
 typedef struct mcm_model_info {
     uint32_t struct_size;
     int32_t prediction_type;      /* MCM_PREDICTION_* */
-    uint32_t width, height;       /* the sample size that the model was trained at */
+    uint32_t width, height;       /* the sample size that the model was trained at; if its config does not say, the
+                                     smallest that the network takes */
     uint32_t channels;            /* of a sample */
     uint32_t prediction_channels; /* of the network's output: channels, or twice that with learned variance */
     uint32_t num_train_timesteps;
@@ -190,7 +197,7 @@ typedef struct mcm_model_info {
 #define MCM_MODEL_INFO_INIT {sizeof(mcm_model_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}
 void mcm_model_info_init(mcm_model_info *info, uint32_t struct_size);
 
-/* Fills *info; struct_size must be set. Since 0.1. */
+/* Fills *info; struct_size must be set. */
 mcm_status mcm_model_get_info(const mcm_model *model, mcm_model_info *info);
 
 /* The network's prediction for a batch.
@@ -198,18 +205,18 @@ mcm_status mcm_model_get_info(const mcm_model *model, mcm_model_info *info);
  *   timesteps     `batch` floats; equal values are fine
  *   class_input   (batch, class_input_size), class_input_count floats; NULL and 0 for a model that takes none
  *   prediction    receives (batch, prediction_channels, height, width); prediction_count floats; may not overlap
- * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. Since 0.1. */
+ * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
 mcm_status mcm_model_predict(const mcm_model *model, uint32_t batch, uint32_t width, uint32_t height,
                              const float *sample, size_t count, const float *timesteps, const float *class_input,
                              size_t class_input_count, float *prediction, size_t prediction_count);
 
 /* Images to samples: (batch, channels, height, width) in [-1, 1], as the model was trained on. All images have the
- * same size and the model's number of channels. Errors: INVALID_ARGUMENT, SIZE. Since 0.1. */
+ * same size and the model's number of channels. Errors: INVALID_ARGUMENT, SIZE. */
 mcm_status mcm_model_encode(const mcm_model *model, const mcm_image *images, uint32_t batch, float *sample,
                             size_t count);
 
 /* One sample, (channels, height, width), `count` floats, to 8-bit pixels, rows without gaps, channels interleaved:
- * round(255 * clamp(x / 2 + 0.5, 0, 1)); NaN becomes 0. `size` = width * height * channels bytes. Since 0.1. */
+ * round(255 * clamp(x / 2 + 0.5, 0, 1)); NaN becomes 0. `size` = width * height * channels bytes. */
 mcm_status mcm_model_decode(const mcm_model *model, uint32_t width, uint32_t height, const float *sample,
                             size_t count, uint8_t *pixels, size_t size);
 
@@ -223,10 +230,10 @@ void mcm_model_free(mcm_model *model);
  * UNet that reads the sample, e, the timestep and the conditions. Immutable, shared by threads. */
 typedef struct mcm_modulator mcm_modulator;
 
-/* Opens a module file (docs/format.md). Errors: IO, FORMAT, UNSUPPORTED, OUT_OF_MEMORY, CPU. Since 0.1. */
+/* Opens a module file (docs/format.md). Errors: IO, FORMAT, UNSUPPORTED, OUT_OF_MEMORY, CPU. */
 mcm_status mcm_modulator_open(const char *path, mcm_modulator **out);
 
-/* The same from memory; data may be released afterwards. Since 0.1. */
+/* The same from memory; data may be released afterwards. */
 mcm_status mcm_modulator_open_memory(const void *data, size_t size, mcm_modulator **out);
 
 typedef struct mcm_modulator_info {
@@ -259,12 +266,12 @@ typedef struct mcm_modality_info {
 #define MCM_MODALITY_INFO_INIT {sizeof(mcm_modality_info), 0, 0, 0, {0}}
 void mcm_modality_info_init(mcm_modality_info *info, uint32_t struct_size);
 
-/* index: 0 .. modality_count - 1. Since 0.1. */
+/* index: 0 .. modality_count - 1. */
 mcm_status mcm_modulator_get_modality(const mcm_modulator *modulator, uint32_t index, mcm_modality_info *info);
 
 /* MCM_OK if the module fits the model, else MCM_ERROR_INCOMPATIBLE with the reason: another prediction type or
  * number of channels, another fingerprint, or a model that learns its variance: for those there are no modules.
- * Since 0.1. */
+ * */
 mcm_status mcm_modulator_check(const mcm_modulator *modulator, const mcm_model *model);
 
 /* What to follow: the images of one modality. */
@@ -285,7 +292,7 @@ void mcm_condition_init(mcm_condition *condition, uint32_t struct_size);
  *   timesteps     `batch` floats
  *   conditions    condition_count entries, one per modality; modalities that are not named are absent
  *   out           receives e', `count` floats; may be `prediction` itself
- * Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, OUT_OF_MEMORY. Since 0.1. */
+ * Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, OUT_OF_MEMORY. */
 mcm_status mcm_modulator_modulate(const mcm_modulator *modulator, const mcm_model *model, uint32_t batch,
                                   uint32_t width, uint32_t height, const float *sample, const float *prediction,
                                   size_t count, const float *timesteps, const mcm_condition *conditions,
@@ -304,8 +311,9 @@ void mcm_modulator_free(mcm_modulator *modulator);
 /* The arithmetic between predictions, exactly as in diffusers: x_t and e to x_{t-1}. Knows no network. */
 typedef struct mcm_scheduler mcm_scheduler;
 
-/* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default (50; DDPM: 1000, as its pipeline); eta in
- * [0, 1] is DDIM's noise share and must be 0 for others. Errors: INVALID_ARGUMENT, UNSUPPORTED. Since 0.1. */
+/* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default (50; DDPM: 1000, as its pipeline; at
+ * most num_train_timesteps); eta in
+ * [0, 1] is DDIM's noise share and must be 0 for others. Errors: INVALID_ARGUMENT, UNSUPPORTED. */
 mcm_status mcm_scheduler_create(const mcm_model *model, int32_t kind, uint32_t steps, float eta,
                                 mcm_scheduler **out);
 
@@ -322,14 +330,14 @@ mcm_status mcm_scheduler_needs_noise(const mcm_scheduler *scheduler, uint32_t st
  *   prediction    the (modulated) prediction e, `prediction_count` floats: count, or 2 * count if the model learns
  *                 its variance (per image: prediction, then variance; DDIM does not use the variance)
  *   noise         a normal draw of `count` floats if the step needs one, else NULL or ignored
- *   previous      receives x_{t-1}; may be `sample`
- *   x0            receives the predicted x_0 (clipped as the scheduler says), or NULL
- * Since 0.1. */
+ *   previous      receives x_{t-1}; may be `sample`, and must not overlap prediction or noise
+ *   x0            receives the predicted x_0 (clipped as the scheduler says), or NULL; overlaps no other buffer
+ * */
 mcm_status mcm_scheduler_step(const mcm_scheduler *scheduler, uint32_t step, uint32_t batch, const float *sample,
                               size_t count, const float *prediction, size_t prediction_count, const float *noise,
                               float *previous, float *x0);
 
-/* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1. Since 0.1. */
+/* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1. */
 mcm_status mcm_scheduler_add_noise(const mcm_scheduler *scheduler, int32_t timestep, const float *x0,
                                    const float *noise, size_t count, float *out);
 
@@ -353,15 +361,15 @@ typedef struct mcm_session_options {
 #define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f}
 void mcm_session_options_init(mcm_session_options *options, uint32_t struct_size);
 
-/* `options` may be NULL. The session must be seeded before its first step. Since 0.1. */
+/* `options` may be NULL. The session must be seeded before its first step. */
 mcm_status mcm_session_create(const mcm_model *model, const mcm_session_options *options, mcm_session **out);
 
 /* Starts a run, or starts over: draws x_T and goes to step 0; conditions and modulators stay.
  * seed_count 1: one generator draws for the whole batch; seed_count = batch: one generator per image, so that image
- * k is the same alone and in any batch. Both as diffusers' pipelines with torch.Generator(seed). Since 0.1. */
+ * k is the same alone and in any batch. Both as diffusers' pipelines with torch.Generator(seed). */
 mcm_status mcm_session_seed(mcm_session *session, const uint64_t *seeds, uint32_t seed_count);
 
-/* Class input of a model that takes one: (batch, class_input_size) floats, copied. Since 0.1. */
+/* Class input of a model that takes one: (batch, class_input_size) floats, copied. */
 mcm_status mcm_session_set_class_input(mcm_session *session, const float *values, size_t count);
 
 typedef struct mcm_attach_options {
@@ -377,7 +385,7 @@ void mcm_attach_options_init(mcm_attach_options *options, uint32_t struct_size);
 /* Attaches a module; several may be attached, also the same one twice. *out_id, which may be NULL, receives a
  * number > 0 that names the attachment in the calls below; a session gives no number twice. Allowed between
  * steps. `options` may be NULL.
- * Errors: INCOMPATIBLE if the module does not fit the session's model. Since 0.1. */
+ * Errors: INCOMPATIBLE if the module does not fit the session's model. */
 mcm_status mcm_session_attach(mcm_session *session, const mcm_modulator *modulator,
                               const mcm_attach_options *options, uint32_t *out_id);
 mcm_status mcm_session_detach(mcm_session *session, uint32_t id);
@@ -385,15 +393,16 @@ mcm_status mcm_session_detach(mcm_session *session, uint32_t id);
 mcm_status mcm_session_set_weight(mcm_session *session, uint32_t id, float weight);
 mcm_status mcm_session_set_window(mcm_session *session, uint32_t id, float begin, float end);
 
-/* Sets (or replaces) the condition of one modality; the images are copied. Since 0.1. */
+/* Sets (or replaces) the condition of one modality; the images are copied. */
 mcm_status mcm_session_set_condition(mcm_session *session, uint32_t id, const mcm_condition *condition);
 /* The same for the whole batch from an 8-bit PNG: grey for one-hot (pixel value = class index) and grey, grey or
- * RGB for RGB. Since 0.1. */
+ * RGB for RGB. */
 mcm_status mcm_session_set_condition_png(mcm_session *session, uint32_t id, const char *modality, const char *path);
-/* Makes a modality absent again; NULL means all of them. Since 0.1. */
+/* Makes a modality absent again; NULL means all of them. */
 mcm_status mcm_session_clear_condition(mcm_session *session, uint32_t id, const char *modality);
 
-/* One step: predict, modulate, scheduler step. MCM_ERROR_STATE before seeding and past the end. Since 0.1. */
+/* One step: predict, modulate, scheduler step. MCM_ERROR_STATE before seeding and past the end; INVALID_ARGUMENT if the
+ * result is not finite, since the sample, a condition or a weight is too large. */
 mcm_status mcm_session_step(mcm_session *session);
 
 typedef struct mcm_session_state {
@@ -408,26 +417,27 @@ typedef struct mcm_session_state {
 void mcm_session_state_init(mcm_session_state *state, uint32_t struct_size);
 mcm_status mcm_session_get_state(const mcm_session *session, mcm_session_state *state);
 
-/* Copies x_t, (batch, channels, height, width), count floats. Since 0.1. */
+/* Copies x_t, (batch, channels, height, width), count floats. */
 mcm_status mcm_session_get_sample(const mcm_session *session, float *sample, size_t count);
-/* Replaces x_t; values must be finite. Since 0.1. */
+/* Replaces x_t; values must be finite. */
 mcm_status mcm_session_set_sample(mcm_session *session, const float *sample, size_t count);
-/* Copies the x_0 that the last step predicted. MCM_ERROR_STATE before the first step. Since 0.1. */
+/* Copies the x_0 that the last step predicted. MCM_ERROR_STATE before the first step. */
 mcm_status mcm_session_get_x0(const mcm_session *session, float *x0, size_t count);
 
 #define MCM_DECODE_SAMPLE 0 /* x_t: the result, when done */
 #define MCM_DECODE_X0 1     /* the predicted x_0: a preview */
 
-/* Image `index` of the batch as 8-bit pixels, width * height * channels bytes, rows without gaps. Since 0.1. */
+/* Image `index` of the batch as 8-bit pixels, width * height * channels bytes, rows without gaps. */
 mcm_status mcm_session_decode(const mcm_session *session, int32_t what, uint32_t index, uint8_t *pixels,
                               size_t size);
 
 /* Called after each step, with the number of steps done and of the whole run. It may read the session (state, x0,
- * decode) and change it as between steps, but neither step, run, seed nor free it. Nonzero cancels. */
+ * decode) and change it as between steps, but neither step, run, seed nor free it. It must return:
+ * no exception or longjmp may leave it. Nonzero cancels, after the last step too. */
 typedef int32_t (*mcm_progress)(void *user, mcm_session *session, uint32_t step, uint32_t steps);
 
 /* Steps to the end. If the callback cancels, MCM_CANCELLED is returned, the session stays at that step and can go
- * on. `callback` may be NULL. MCM_OK and no step if already done. Since 0.1. */
+ * on. `callback` may be NULL. MCM_OK and no step if already done. */
 mcm_status mcm_session_run(mcm_session *session, mcm_progress callback, void *user);
 
 void mcm_session_free(mcm_session *session);
@@ -441,7 +451,7 @@ typedef struct mcm_attachment {
     uint32_t struct_size;
     uint32_t condition_count;
     const mcm_modulator *modulator;
-    const mcm_condition *conditions;   /* of one modality twice, the last one counts */
+    const mcm_condition *conditions;   /* one per modality */
     const mcm_attach_options *options; /* may be NULL */
 } mcm_attachment;
 #define MCM_ATTACHMENT_INIT {sizeof(mcm_attachment), 0, NULL, NULL, NULL}
@@ -464,7 +474,7 @@ void mcm_generate_options_init(mcm_generate_options *options, uint32_t struct_si
 
 /* Samples a batch: seed, attach, condition, run, decode. `pixels` receives the images one after the other, `size` =
  * batch * height * width * channels bytes. `options` may be NULL. Errors: those of the session functions, and
- * MCM_CANCELLED. Since 0.1. */
+ * MCM_CANCELLED. */
 mcm_status mcm_generate(const mcm_model *model, const mcm_generate_options *options, uint8_t *pixels, size_t size);
 
 #ifdef __cplusplus

@@ -50,8 +50,8 @@ public struct Weights {
             throw MCMError(.format, "tensor \(quoted(key)): the shape \(shape) is impossible")
         }
         try source.check(key, shape: shape)
-        // Array traps if it gets no memory; malloc can be asked.
-        guard let probe = malloc(max(size, 1)) else {
+        // Array traps if it gets no memory; malloc can be asked, with some room for the array's own.
+        guard size <= Int.max - 1 << 20, let probe = malloc(size + 1 << 20) else {
             throw MCMError(.outOfMemory, "tensor \(quoted(key)): no memory for \(size) bytes")
         }
         free(probe)

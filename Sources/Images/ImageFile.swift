@@ -12,6 +12,7 @@ func readFile(_ path: String, limit: Int) throws -> [UInt8] {
     guard status.st_size <= limit else {
         throw MCMError(.unsupported, "\(path): has \(status.st_size) bytes, expected at most \(limit)")
     }
+    try checkMemory(Int(status.st_size), path)
     return try [UInt8](unsafeUninitializedCapacity: Int(status.st_size)) { buffer, count in
         while count < buffer.count {
             let got = read(descriptor, buffer.baseAddress.map { $0 + count }, buffer.count - count)
@@ -24,6 +25,14 @@ func readFile(_ path: String, limit: Int) throws -> [UInt8] {
 }
 
 /// `.io` with the text of errno. Call it right after the call that failed.
+/// An array traps if it gets no memory; malloc can be asked before, with some room for the array's own.
+func checkMemory(_ bytes: Int, _ name: String) throws {
+    guard bytes <= Int.max - 1 << 20, let probe = malloc(bytes + 1 << 20) else {
+        throw MCMError(.outOfMemory, "\(name): no memory for \(bytes) bytes")
+    }
+    free(probe)
+}
+
 func systemError(_ path: String) -> MCMError {
     let code = errno
     let text = strerror(code).map { String(cString: $0) } ?? "error \(code)"

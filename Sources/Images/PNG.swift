@@ -46,11 +46,25 @@ public enum PNG {
         }
         let channels = form == .rgb ? 3 : header.channels
         let count = header.width * header.height * channels
+        try checkMemory(count, name)
         let pixels = try [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
             try decode(chunks, channels: channels, into: buffer, name)
             initialized = count
         }
         return try PixelImage(width: header.width, height: header.height, channels: channels, pixels: pixels)
+    }
+
+    /// Reads an image as it is stored, without gaps, into memory of exactly its size.
+    public static func read(path: String, into pixels: UnsafeMutableBufferPointer<UInt8>) throws {
+        try readFile(path, limit: fileLimit).withUnsafeBytes { file in
+            let chunks = try PNGChunks(file, name: path)
+            let header = chunks.header
+            let count = header.width * header.height * header.channels
+            guard pixels.count == count else {
+                throw MCMError(.size, "\(path): has \(count) bytes of pixels, found room for \(pixels.count)")
+            }
+            try decode(chunks, channels: header.channels, into: pixels, path)
+        }
     }
 
     /// Writes an 8-bit image. Errors: `.invalidArgument`; `.io`, after which the file may be incomplete.

@@ -21,10 +21,14 @@ import Pipeline
         for attachment in try structs(options.attachments, options.attachment_count, limit: 1024, "attachments") {
             let attachment = try checked(attachment, "attachment")
             let id = try attach(attachment.modulator, attachment.options, to: session)
+            var given: Set<String> = []
             for value in try structs(
                 attachment.conditions, Int(attachment.condition_count), limit: 1024, "conditions")
             {
                 let (modality, images) = try condition(value, batch: session.batch)
+                guard given.insert(modality).inserted else {
+                    throw MCMError(.invalidArgument, "modality \"\(modality)\" is given twice")
+                }
                 try session.setCondition(id, modality, images)
             }
         }

@@ -19,11 +19,8 @@ import Kernels
 ) -> mcm_status {
     call {
         let pixels = try pointer(pixels, "pixels")
-        let image = try PNG.read(path: string(path, "path"))
-        let target = try output(pixels, size, image.pixels.count, "pixels")
-        image.pixels.withUnsafeBufferPointer {
-            if let base = $0.baseAddress { target.update(from: base, count: $0.count) }
-        }
+        guard size >= 0 else { throw MCMError(.size, "pixels: a size beyond any memory") }
+        try PNG.read(path: string(path, "path"), into: UnsafeMutableBufferPointer(start: pixels, count: size))
     }
 }
 

@@ -106,7 +106,8 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
         // Before more images are looked at: they are as many as the samples say.
         let expected = try model.sampleCount(batch: Int(batch), height: first.height, width: first.width)
         let target = try output(sample, count, expected, "sample")
-        let views = try (0..<Int(batch)).map { try imageView(images + $0, "image \($0)") }
+        let all = try structs(images, Int(batch), limit: Int(batch), "images")
+        let views = try all.enumerated().map { try imageView($1, "image \($0)") }
         try model.encode(views, into: target)
     }
 }

@@ -85,6 +85,14 @@ func schedulerKind(_ kind: Int32) throws -> SchedulerKind? {
         let prediction = try floats(prediction, prediction_count, size, "prediction")
         let previous = try pointer(previous, "previous")
         let noise = try handle.scheduler.needsNoise(index) ? floats(noise, count, count, "noise") : nil
+        // x_0 is written while the others are still read, and x_{t-1} before the noise is added.
+        let inputs = [sample, prediction] + (noise.map { [$0] } ?? [])
+        if let x0, inputs.contains(UnsafePointer(x0)) || x0 == previous {
+            throw MCMError(.invalidArgument, "x0 is another argument's buffer, expected one of its own")
+        }
+        if inputs.dropFirst().contains(UnsafePointer(previous)) {
+            throw MCMError(.invalidArgument, "previous is the prediction's or the noise's buffer")
+        }
         let (e, variance) = try handle.learnsVariance ? split(prediction, batch, count) : (nil, nil)
         let scratch = try FloatBuffer(count: x0 == nil ? count : 0)
         handle.scheduler.step(

@@ -82,7 +82,7 @@ public final class Modulator: Sendable {
         }
         base = try json.optionalObject("base").map { base in
             let types = ["epsilon", "sample", "v_prediction"]
-            defer { _ = base.value("sample_size") }
+            _ = base.value("sample_size")  // a note
             return Base(
                 predictionType: try base.optionalString("prediction_type", oneOf: types),
                 channels: try base.optionalInt("channels", in: 1...65536),

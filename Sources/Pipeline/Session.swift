@@ -39,20 +39,21 @@ public final class Session {
         var window: Window
     }
 
-    /// Of the steps i of n, those with begin <= i / n < end.
+    /// Of the steps i of n, those with begin <= i / n < end. In Float on both sides, so that a bound computed as i / n
+    /// meets its step.
     public struct Window {
-        let begin, end: Double
+        let begin, end: Float
 
         public init(begin: Float, end: Float) throws {
             guard begin >= 0, begin <= end, end <= 1 else {
                 throw MCMError(
                     .invalidArgument, "the window is \(begin) to \(end), expected 0 <= begin <= end <= 1")
             }
-            (self.begin, self.end) = (Double(begin), Double(end))
+            (self.begin, self.end) = (begin, end)
         }
 
         func contains(_ step: Int, of steps: Int) -> Bool {
-            let share = Double(step) / Double(steps)
+            let share = Float(step) / Float(steps)
             return begin <= share && share < end
         }
     }
@@ -228,6 +229,11 @@ public final class Session {
                 batch: batch, count: sample.count, sample: sample.data, prediction: e.data, variance: variance?.data,
                 noise: noise?.data),
             into: StepOutput(sample: previous.data, x0: x0.data))
+        if let bad = previous.buffer.first(where: { !$0.isFinite }) {
+            throw MCMError(
+                .invalidArgument,
+                "step \(step) gives \(bad): the sample, a condition or a weight is too large")
+        }
         (sample, original, generators, step) = (previous, x0, next, step + 1)
     }
 

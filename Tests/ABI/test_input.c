@@ -199,6 +199,12 @@ static void sizes_of_rng_and_scheduler(void) {
     MISUSE(mcm_scheduler_step(s, 0, 1, ok.x, SIZE_MAX, ok.e, SIZE_MAX, NULL, ok.out, NULL));
     MISUSE(mcm_scheduler_step(s, 0, 1, ok.x, 0, ok.e, 0, NULL, ok.out, NULL));
     MISUSE(mcm_scheduler_add_noise(s, 0, ok.x, ok.e, SIZE_MAX, ok.out));
+    float x0[64];
+    INVALID(mcm_scheduler_step(s, 0, 1, ok.x, 64, ok.e, 64, NULL, ok.out, ok.x));
+    INVALID(mcm_scheduler_step(s, 0, 1, ok.x, 64, ok.e, 64, NULL, ok.out, ok.e));
+    INVALID(mcm_scheduler_step(s, 0, 1, ok.x, 64, ok.e, 64, NULL, ok.out, ok.out));
+    INVALID(mcm_scheduler_step(s, 0, 1, ok.x, 64, ok.e, 64, NULL, ok.e, x0));
+    OK(mcm_scheduler_step(s, 0, 1, ok.x, 64, ok.e, 64, NULL, ok.out, x0));
     mcm_scheduler_free(s);
     mcm_rng_free(rng);
     free_all();
@@ -442,6 +448,26 @@ static void names_of_nothing(void) {
     free_all();
 }
 
+/* A step whose result is not finite fails, and leaves the session as it was. */
+static void a_sample_that_overflows(void) {
+    open_all();
+    mcm_session *session;
+    float huge[64], x[64];
+    uint64_t seed = 1;
+    for (int i = 0; i < 64; i++) huge[i] = i % 2 ? 3e38f : -3e38f;
+    OK(mcm_session_create(ok.model, NULL, &session));
+    OK(mcm_session_seed(session, &seed, 1));
+    OK(mcm_session_set_sample(session, huge, 64));
+    INVALID(mcm_session_step(session));
+    mcm_session_state state = MCM_SESSION_STATE_INIT;
+    OK(mcm_session_get_state(session, &state));
+    CHECK(state.step == 0);
+    OK(mcm_session_get_sample(session, x, 64));
+    SAME(x, huge, sizeof x);
+    mcm_session_free(session);
+    free_all();
+}
+
 static void seeds_and_class_input(void) {
     open_all();
     uint64_t seeds[4] = {0};
@@ -497,6 +523,7 @@ const test input_tests[] = {
     {"conditions_that_do_not_fit", conditions_that_do_not_fit},
     {"labels_out_of_range", labels_out_of_range},
     {"names_of_nothing", names_of_nothing},
+    {"a_sample_that_overflows", a_sample_that_overflows},
     {"seeds_and_class_input", seeds_and_class_input},
     {NULL, NULL},
 };

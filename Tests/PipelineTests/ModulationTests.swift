@@ -1,7 +1,7 @@
 import Checkpoint
 import Kernels
 import Networks
-import Pipeline
+@testable import Pipeline
 import TestSupport
 import Testing
 
@@ -67,6 +67,19 @@ import Testing
         #expect(relativeError(halves, whole) < 1e-6)
         let other = try module(seed: 0.5)
         #expect(try relativeError(prediction([(m, 0.1), (other, 0.2)]), prediction([(other, 0.2), (m, 0.1)])) < 1e-6)
+    }
+
+    /// A bound computed as k / n in float, as a C host does, meets step k exactly.
+    @Test func windowsMeetTheirSteps() throws {
+        let zero: Float = 0
+        for n in [3, 5, 6, 7, 10, 25, 49, 50, 1000] {
+            for k in 0...n {
+                let bound = Float(k) / Float(n)
+                let first = try Session.Window(begin: zero, end: bound), last = try Session.Window(begin: bound, end: 1)
+                #expect((0..<n).filter { first.contains($0, of: n) } == Array(0..<k))
+                #expect((0..<n).filter { last.contains($0, of: n) } == Array(k..<n))
+            }
+        }
     }
 
     @Test func windowsCountStepsFromTheStart() throws {

@@ -84,7 +84,8 @@ int main(int argc, char **argv) {
 
     uint8_t *pixels = allocate(count);
     CHECK(mcm_model_decode(model, w, h, x, count, pixels, count));
-    mcm_image image = {sizeof image, MCM_U8, pixels, w, h, info.channels, 0, 0};
+    mcm_image image = MCM_IMAGE_INIT;
+    image.data = pixels, image.width = w, image.height = h, image.channels = info.channels;
     CHECK(mcm_png_write(out, &image));
     printf("wrote %s: %ux%u, seed %llu\n", out, w, h, (unsigned long long)seed);
 
