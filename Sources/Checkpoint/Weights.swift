@@ -1,4 +1,3 @@
-import Glibc
 import Kernels
 
 /// Where a network's parameters come from, by their full keys.
@@ -44,21 +43,14 @@ public struct Weights {
 
     /// A tensor's elements, row-major; it must have the given shape. Errors: `.format`, `.unsupported`, `.io`, and
     /// `.outOfMemory`.
-    public func read(_ name: String, _ shape: [Int]) throws -> [Float] {
+    public func read(_ name: String, _ shape: [Int]) throws -> FloatBuffer {
         let key = key(name)
-        guard let size = elementCount(shape + [MemoryLayout<Float>.size]) else {
+        guard let count = elementCount(shape) else {
             throw MCMError(.format, "tensor \(quoted(key)): the shape \(shape) is impossible")
         }
         try source.check(key, shape: shape)
-        // Array traps if it gets no memory; malloc can be asked, with some room for the array's own.
-        guard size <= Int.max - 1 << 20, let probe = malloc(size + 1 << 20) else {
-            throw MCMError(.outOfMemory, "tensor \(quoted(key)): no memory for \(size) bytes")
-        }
-        free(probe)
-        return try [Float](unsafeUninitializedCapacity: size / MemoryLayout<Float>.size) { buffer, initialized in
-            guard let base = buffer.baseAddress else { return }
-            try source.copy(key, shape: shape, into: base)
-            initialized = size / MemoryLayout<Float>.size
-        }
+        let values = try FloatBuffer(count: count)
+        try source.copy(key, shape: shape, into: values.data)
+        return values
     }
 }

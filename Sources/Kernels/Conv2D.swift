@@ -9,16 +9,15 @@ public struct Conv2D: Sendable {
 
     /// weight: (outputs, inputs, kernel, kernel), as PyTorch stores it.
     public init(
-        weight: [Float], bias: [Float]?, inputs: Int, outputs: Int, kernel: Int, stride: Int = 1, padBefore: Int,
+        weight: FloatBuffer, bias: FloatBuffer?, inputs: Int, outputs: Int, kernel: Int, stride: Int = 1,
+        padBefore: Int,
         padAfter: Int
     ) throws {
         let taps = kernel * kernel
-        self.weight = try weight.withUnsafeBufferPointer { w in
-            try PackedMatrix(k: taps * inputs, n: outputs) { row, column in
-                w[(column * inputs + row % inputs) * taps + row / inputs]
-            }
+        self.weight = try PackedMatrix(k: taps * inputs, n: outputs) { row, column in
+            weight.data[(column * inputs + row % inputs) * taps + row / inputs]
         }
-        self.bias = try bias.map { try FloatBuffer($0) }
+        self.bias = bias
         (self.inputs, self.outputs, self.kernel, self.stride) = (inputs, outputs, kernel, stride)
         (self.padBefore, self.padAfter) = (padBefore, padAfter)
     }

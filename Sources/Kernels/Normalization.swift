@@ -6,10 +6,9 @@ public struct GroupNorm: Sendable {
     public let epsilon: Float
     public let weight, bias: FloatBuffer  // (channels)
 
-    public init(groups: Int, epsilon: Float, weight: [Float], bias: [Float]) throws {
+    public init(groups: Int, epsilon: Float, weight: FloatBuffer, bias: FloatBuffer) {
         (self.groups, self.epsilon) = (groups, epsilon)
-        self.weight = try FloatBuffer(weight)
-        self.bias = try FloatBuffer(bias)
+        (self.weight, self.bias) = (weight, bias)
     }
 }
 

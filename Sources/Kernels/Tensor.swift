@@ -147,6 +147,8 @@ public final class FloatBuffer: @unchecked Sendable {  // written only before it
     }
 
     public var bytes: Int { count * MemoryLayout<Float>.stride }
+    /// Valid as long as the buffer is.
+    public var values: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: data, count: count) }
 
     deinit { free(data) }
 }

@@ -15,20 +15,18 @@ struct Linear: Sendable {
 /// Layers by the names of their parameters in the checkpoint.
 extension Weights {
     /// A tensor whose values are all finite.
-    func parameter(_ name: String, _ shape: [Int]) throws -> [Float] {
+    func parameter(_ name: String, _ shape: [Int]) throws -> FloatBuffer {
         let values = try read(name, shape)
-        guard let bad = values.firstIndex(where: { !$0.isFinite }) else { return values }
+        guard let bad = values.values.firstIndex(where: { !$0.isFinite }) else { return values }
         throw MCMError(
-            .format, "tensor \"\(key(name))\" holds \(values[bad]) at element \(bad), expected finite numbers")
+            .format, "tensor \"\(key(name))\" holds \(values.data[bad]) at element \(bad), expected finite numbers")
     }
 
     func linear(_ name: String, _ inputs: Int, _ outputs: Int) throws -> Linear {
         let layer = self[name]
         let weight = try layer.parameter("weight", [outputs, inputs])
-        let packed = try weight.withUnsafeBufferPointer { w in
-            try PackedMatrix(k: inputs, n: outputs) { row, column in w[column * inputs + row] }
-        }
-        let bias = try FloatBuffer(layer.parameter("bias", [outputs]))
+        let packed = try PackedMatrix(k: inputs, n: outputs) { row, column in weight.data[column * inputs + row] }
+        let bias = try layer.parameter("bias", [outputs])
         count(packed.bytes + bias.bytes)
         return Linear(weight: packed, bias: bias)
     }
@@ -61,9 +59,9 @@ extension Weights {
     }
 
     /// A row per number or class; nothing is packed.
-    func table(_ name: String, _ rows: Int, _ width: Int) throws -> [Float] {
+    func table(_ name: String, _ rows: Int, _ width: Int) throws -> FloatBuffer {
         let values = try self[name].parameter("weight", [rows, width])
-        count(values.count * MemoryLayout<Float>.stride)
+        count(values.bytes)
         return values
     }
 

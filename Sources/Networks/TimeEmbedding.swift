@@ -7,9 +7,9 @@ enum TimeProjection {
     /// Sinusoids (Vaswani et al. 2017, as in DDPM).
     case positional(width: Int, flipSinToCos: Bool, freqShift: Double)
     /// Sinusoids of random frequencies of log t (GaussianFourierProjection, NCSN++).
-    case fourier(frequencies: [Float])
+    case fourier(frequencies: FloatBuffer)
     /// A table with a row per timestep.
-    case learned(table: [Float], rows: Int, width: Int)
+    case learned(table: FloatBuffer, rows: Int, width: Int)
 
     var width: Int {
         switch self {
@@ -29,7 +29,7 @@ enum TimeProjection {
                 positional(number, width, flip, shift, into: row)
             case .fourier(let frequencies):
                 let x = Float(log(Double(number)))
-                for (j, frequency) in frequencies.enumerated() {
+                for (j, frequency) in frequencies.values.enumerated() {
                     let angle = Double(x * frequency * 2 * Float(Double.pi))
                     row[j] = Float(sin(angle))
                     row[frequencies.count + j] = Float(cos(angle))
@@ -38,7 +38,7 @@ enum TimeProjection {
                 guard let index = Int(exactly: number), (0..<rows).contains(index) else {
                     throw MCMError(.invalidArgument, "\(what) \(number) is not an integer from 0 to \(rows - 1)")
                 }
-                for j in 0..<width { row[j] = table[index * width + j] }
+                for j in 0..<width { row[j] = table.data[index * width + j] }
             }
         }
         return out
@@ -77,7 +77,7 @@ struct TimestepEmbedding {
 /// What a network wants to know about an image's class, if anything (`class_embed_type`).
 enum ClassEmbedding {
     /// A table with a row per class.
-    case table([Float], rows: Int)
+    case table(FloatBuffer, rows: Int)
     /// A number, embedded as a timestep is.
     case timestep(TimestepEmbedding)
     /// The embedding itself.

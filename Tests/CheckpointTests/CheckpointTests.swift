@@ -21,8 +21,8 @@ struct CheckpointTests {
             let resnet = weights["down_blocks.0"]["resnets.1"]
             #expect(resnet.key("bias") == "down_blocks.0.resnets.1.bias")
             #expect(resnet.contains("bias") && !resnet.contains("weight"))
-            try #expect(resnet.read("bias", [2]) == [0, 1])
-            try #expect(weights.read("conv_in.bias", [1]) == [0])
+            try #expect(floats(resnet.read("bias", [2])) == [0, 1])
+            try #expect(floats(weights.read("conv_in.bias", [1])) == [0])
             try source.finish()
         }
     }
@@ -101,7 +101,7 @@ struct CheckpointTests {
         try folder.add(Self.index, index(["a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"]))
         let source = try CheckpointSource.open(.disk(folder.path), component: "unet")
         #expect(source.keys == ["a", "b", "c"])
-        try #expect(Weights(source).read("b", [3]) == [0, 1, 2])
+        try #expect(floats(Weights(source).read("b", [3])) == [0, 1, 2])
         let whole = try withFile(Self.file([("c", [2]), ("b", [3]), ("a", [1])])) {
             try CheckpointSource($0).fingerprint()
         }
@@ -143,7 +143,7 @@ struct CheckpointTests {
             let folder = Folder.memory(["unet/diffusion_pytorch_model.safetensors": bytes])
             let source = try CheckpointSource.open(folder, component: "unet")
             #expect(source.name == "unet/diffusion_pytorch_model.safetensors")
-            try #expect(Weights(source).read("a", [1]) == [0])
+            try #expect(floats(Weights(source).read("a", [1])) == [0])
         }
     }
 

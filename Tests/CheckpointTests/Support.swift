@@ -70,3 +70,8 @@ final class TemporaryFolder {
         rmdir(path)
     }
 }
+
+/// A copy of the buffer's floats.
+func floats(_ buffer: FloatBuffer) -> [Float] {
+    withExtendedLifetime(buffer) { Array($0.values) }
+}

@@ -60,3 +60,21 @@ func worstDifference(_ out: [Float], _ reference: [Float]) -> Double {
     }
     return worst
 }
+
+extension Conv2D {
+    init(
+        weight: [Float], bias: [Float]?, inputs: Int, outputs: Int, kernel: Int, stride: Int = 1, padBefore: Int,
+        padAfter: Int
+    ) throws {
+        try self.init(
+            weight: FloatBuffer(weight), bias: bias.map { try FloatBuffer($0) }, inputs: inputs, outputs: outputs,
+            kernel: kernel, stride: stride, padBefore: padBefore, padAfter: padAfter)
+    }
+}
+
+extension GroupNorm {
+    init(groups: Int, epsilon: Float, weight: [Float], bias: [Float]) throws {
+        try self.init(
+            groups: groups, epsilon: epsilon, weight: FloatBuffer(weight), bias: FloatBuffer(bias))
+    }
+}
