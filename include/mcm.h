@@ -96,7 +96,7 @@ const char *mcm_version_string(void);
  * ------------------------------------------------------------------------------------------------------------- */
 
 #define MCM_U8 1  /* uint8_t, 0..255 */
-#define MCM_F32 2 /* float, [0, 1] for grey and RGB (any finite value for mcm_model_encode), the class index for labels */
+#define MCM_F32 2 /* float, [0, 1] for grey and RGB (mcm_model_encode: any finite value), the class index for labels */
 
 /* A view of the caller's pixels: rows from top to bottom, channels interleaved. */
 typedef struct mcm_image {
@@ -270,8 +270,7 @@ void mcm_modality_info_init(mcm_modality_info *info, uint32_t struct_size);
 mcm_status mcm_modulator_get_modality(const mcm_modulator *modulator, uint32_t index, mcm_modality_info *info);
 
 /* MCM_OK if the module fits the model, else MCM_ERROR_INCOMPATIBLE with the reason: another prediction type or
- * number of channels, another fingerprint, or a model that learns its variance: for those there are no modules.
- * */
+ * number of channels, another fingerprint, or a model that learns its variance: for those there are no modules. */
 mcm_status mcm_modulator_check(const mcm_modulator *modulator, const mcm_model *model);
 
 /* What to follow: the images of one modality. */
@@ -331,8 +330,7 @@ mcm_status mcm_scheduler_needs_noise(const mcm_scheduler *scheduler, uint32_t st
  *                 its variance (per image: prediction, then variance; DDIM does not use the variance)
  *   noise         a normal draw of `count` floats if the step needs one, else NULL or ignored
  *   previous      receives x_{t-1}; may be `sample`, and must not overlap prediction or noise
- *   x0            receives the predicted x_0 (clipped as the scheduler says), or NULL; overlaps no other buffer
- * */
+ *   x0            receives the predicted x_0 (clipped as the scheduler says), or NULL; overlaps no other buffer */
 mcm_status mcm_scheduler_step(const mcm_scheduler *scheduler, uint32_t step, uint32_t batch, const float *sample,
                               size_t count, const float *prediction, size_t prediction_count, const float *noise,
                               float *previous, float *x0);

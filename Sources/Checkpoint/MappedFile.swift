@@ -78,10 +78,3 @@ public final class MemoryFile: FileBytes, @unchecked Sendable {  // nothing writ
 
     public func check() {}
 }
-
-/// `.io` with the text of errno. Call it right after the call that failed.
-func systemError(_ path: String) -> MCMError {
-    let code = errno
-    let text = strerror(code).map { String(cString: $0) } ?? "error \(code)"
-    return MCMError(.io, "\(path): \(text)")
-}

@@ -43,7 +43,7 @@ struct SafetensorsHeader {
             guard entry.shape.count <= rankLimit else {
                 throw failure("\(title) has \(entry.shape.count) dimensions, expected at most \(rankLimit)")
             }
-            guard let size = elementCount(entry.shape + [dtype.size]) else {
+            guard let size = checkedProduct(entry.shape + [dtype.size]) else {
                 throw failure("\(title) has the impossible shape \(entry.shape)")
             }
             let offsets = entry.data_offsets

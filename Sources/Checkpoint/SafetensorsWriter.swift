@@ -69,7 +69,7 @@ public enum SafetensorsWriter {
         guard tensor.dtype == .f32 || tensor.dtype == .f16 else {
             throw MCMError(.invalidArgument, "\(title) is \(tensor.dtype.rawValue), expected F32 or F16")
         }
-        guard elementCount(tensor.shape) == tensor.values.count else {
+        guard checkedProduct(tensor.shape) == tensor.values.count else {
             throw MCMError(.invalidArgument, "\(title) has \(tensor.values.count) values for shape \(tensor.shape)")
         }
     }

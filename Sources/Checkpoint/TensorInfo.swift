@@ -42,14 +42,3 @@ public struct TensorInfo: Sendable, Equatable {
     /// Where the elements are, in bytes from the beginning of the file; inside the file.
     public let range: Range<Int>
 }
-
-/// The product of a shape, nil if a dimension is negative or the product does not fit an Int.
-func elementCount(_ shape: [Int]) -> Int? {
-    var count = 1
-    for dimension in shape {
-        let (product, overflow) = count.multipliedReportingOverflow(by: dimension)
-        guard dimension >= 0, !overflow else { return nil }
-        count = product
-    }
-    return count
-}

@@ -45,7 +45,7 @@ public struct Weights {
     /// `.outOfMemory`.
     public func read(_ name: String, _ shape: [Int]) throws -> FloatBuffer {
         let key = key(name)
-        guard let count = elementCount(shape) else {
+        guard let count = checkedProduct(shape) else {
             throw MCMError(.format, "tensor \(quoted(key)): the shape \(shape) is impossible")
         }
         try source.check(key, shape: shape)

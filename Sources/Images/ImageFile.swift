@@ -32,9 +32,3 @@ func checkMemory(_ bytes: Int, _ name: String) throws {
     }
     free(probe)
 }
-
-func systemError(_ path: String) -> MCMError {
-    let code = errno
-    let text = strerror(code).map { String(cString: $0) } ?? "error \(code)"
-    return MCMError(.io, "\(path): \(text)")
-}

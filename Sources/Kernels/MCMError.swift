@@ -1,3 +1,5 @@
+import Glibc
+
 /// The one error type of the library: a kind, which the C layer maps to a status, and one line of text that says
 /// which file, tensor, key or argument, what was found and what was expected.
 public struct MCMError: Error, Equatable, CustomStringConvertible {
@@ -26,4 +28,11 @@ public struct MCMError: Error, Equatable, CustomStringConvertible {
 @inline(__always)
 func require(_ condition: Bool, _ message: @autoclosure () -> String) throws {
     if !condition { throw MCMError(.format, "the network does not fit together: \(message())") }
+}
+
+/// `.io` with the text of errno. Call it right after the call that failed.
+public func systemError(_ path: String) -> MCMError {
+    let code = errno
+    let text = strerror(code).map { String(cString: $0) } ?? "error \(code)"
+    return MCMError(.io, "\(path): \(text)")
 }
