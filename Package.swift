@@ -9,6 +9,20 @@ import PackageDescription
 #endif
 // Kernels are optimised in debug builds too: unoptimised numeric code is a hundred times slower.
 let kernels: [SwiftSetting] = numeric + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+// The innermost loops: no overflow traps, their callers check sizes.
+let microkernels: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"])]
+#if arch(x86_64)
+    // A symbolic link to Sources/Microkernels: the same sources for another instruction set.
+    let wide: [Target] = [
+        .target(
+            name: "MicrokernelsAVX512", dependencies: ["CShims"],
+            swiftSettings: microkernels + [.define("AVX512"), .unsafeFlags(["-Xcc", "-march=x86-64-v4"])])
+    ]
+    let kernelDependencies: [Target.Dependency] = ["CShims", "Microkernels", "MicrokernelsAVX512"]
+#else
+    let wide: [Target] = []
+    let kernelDependencies: [Target.Dependency] = ["CShims", "Microkernels"]
+#endif
 let root = Context.packageDirectory
 
 let package = Package(
@@ -20,7 +34,8 @@ let package = Package(
         .target(name: "CShims"),
 
         // One-way: each target knows only those above it.
-        .target(name: "Kernels", dependencies: ["CShims"], swiftSettings: kernels),
+        .target(name: "Microkernels", dependencies: ["CShims"], swiftSettings: numeric + microkernels),
+        .target(name: "Kernels", dependencies: kernelDependencies, swiftSettings: kernels),
         .target(name: "Checkpoint", dependencies: ["Kernels"], swiftSettings: numeric),
         .target(name: "Images", dependencies: ["Kernels", "CPNG"], swiftSettings: numeric),
         .target(name: "Sampling", dependencies: ["Kernels"], swiftSettings: numeric),
@@ -41,12 +56,13 @@ let package = Package(
             ]),
 
         .target(name: "TestSupport", dependencies: ["Kernels", "Checkpoint"], path: "Tests/TestSupport"),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"], swiftSettings: numeric),
+        .testTarget(
+            name: "KernelsTests", dependencies: kernelDependencies + ["Kernels", "TestSupport"], swiftSettings: numeric),
         .testTarget(name: "CheckpointTests", dependencies: ["Checkpoint", "TestSupport"]),
         .testTarget(name: "ImagesTests", dependencies: ["Images", "TestSupport"]),
         .testTarget(name: "SamplingTests", dependencies: ["Sampling", "Pipeline", "TestSupport"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),
         .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "TestSupport"]),
-    ],
+    ] + wide,
     swiftLanguageModes: [.v6]
 )

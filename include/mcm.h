@@ -152,15 +152,20 @@ typedef struct mcm_model_options {
     uint32_t struct_size;
     uint32_t threads; /* threads that one call may use, the caller's included; 0 (default): as many as the process
                          may use CPUs. Results do not depend on it. At most 256. */
+    uint64_t cache_bytes; /* memory that the model may spend on transformed filters, beside its weights; 0 (default):
+                             none. Kept, a 3 x 3 convolution's filters need not be transformed in each step, which
+                             helps small models most; they are four times its F32 weights, eight times F16. Those
+                             that fit are kept, from the network's beginning on. Results do not depend on it. */
 } mcm_model_options;
-#define MCM_MODEL_OPTIONS_INIT {sizeof(mcm_model_options), 0}
+#define MCM_MODEL_OPTIONS_INIT {sizeof(mcm_model_options), 0, 0}
 void mcm_model_options_init(mcm_model_options *options, uint32_t struct_size);
 
 /* Opens a diffusers model folder: model_index.json, unet/config.json, unet/diffusion_pytorch_model.safetensors (or
  * its sharded form with an index), scheduler/scheduler_config.json. The network is a UNet2DModel that works on
  * pixels. Tensors may be F32, F16 or BF16. `options` may be NULL.
  * Errors: IO, FORMAT (a missing, surplus or wrongly shaped tensor, a damaged file), UNSUPPORTED (a pipeline,
- * network or option that is not known; pickle files), OUT_OF_MEMORY, CPU. */
+ * network or option that is not known; pickle files), INVALID_ARGUMENT (more threads than allowed, a cache larger
+ * than the machine's memory), OUT_OF_MEMORY, CPU. */
 mcm_status mcm_model_open(const char *folder, const mcm_model_options *options, mcm_model **out);
 
 /* One file of a model folder that lies in memory. This struct will not grow. */
@@ -199,6 +204,22 @@ void mcm_model_info_init(mcm_model_info *info, uint32_t struct_size);
 
 /* Fills *info; struct_size must be set. */
 mcm_status mcm_model_get_info(const mcm_model *model, mcm_model_info *info);
+
+/* Memory in bytes, and threads. */
+typedef struct mcm_memory {
+    uint32_t struct_size;
+    uint32_t threads; /* that one call may use */
+    uint64_t weights; /* parameters in the form in which they are used; 16-bit ones stay 16-bit */
+    uint64_t cache;   /* filters kept transformed (mcm_model_options.cache_bytes) */
+    uint64_t arena;   /* activations. Of a model: what mcm_model_predict and mcm_modulator_modulate last needed, kept
+                         for their next call. Of a session: what its steps need, allocated in the first one (and in
+                         the first in which a module works), and its samples and conditions. */
+} mcm_memory;
+#define MCM_MEMORY_INIT {sizeof(mcm_memory), 0, 0, 0, 0}
+void mcm_memory_init(mcm_memory *memory, uint32_t struct_size);
+
+/* What a model holds. A session's memory comes on top: mcm_session_get_memory. */
+mcm_status mcm_model_get_memory(const mcm_model *model, mcm_memory *memory);
 
 /* The network's prediction for a batch.
  *   sample        (batch, channels, height, width), count floats in all
@@ -414,6 +435,9 @@ typedef struct mcm_session_state {
 #define MCM_SESSION_STATE_INIT {sizeof(mcm_session_state), 0, 0, 0, 0, 0, 0, 0, 0}
 void mcm_session_state_init(mcm_session_state *state, uint32_t struct_size);
 mcm_status mcm_session_get_state(const mcm_session *session, mcm_session_state *state);
+
+/* What a session holds beside its model and modules: `weights` and `cache` are 0. */
+mcm_status mcm_session_get_memory(const mcm_session *session, mcm_memory *memory);
 
 /* Copies x_t, (batch, channels, height, width), count floats. */
 mcm_status mcm_session_get_sample(const mcm_session *session, float *sample, size_t count);

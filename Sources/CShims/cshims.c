@@ -2,6 +2,8 @@
 #include "cshims.h"
 #include <sched.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 bool shim_cpu_is_supported(void) {
 #if defined(__x86_64__)
@@ -9,6 +11,19 @@ bool shim_cpu_is_supported(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 #else
     return true;
+#endif
+}
+
+bool shim_cpu_has_avx512(void) {
+#if defined(__x86_64__)
+    const char *isa = getenv("MCM_MAX_CPU_ISA");
+    if (isa != NULL && strcmp(isa, "avx2") == 0) return false;
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+#else
+    return false;
 #endif
 }
 
@@ -35,3 +50,11 @@ void shim_set_last_error(const char *message) {
 }
 
 const char *shim_last_error(void) { return last_error; }
+
+static void (*_Atomic unload_function)(void);
+
+void shim_on_unload(void (*function)(void)) { unload_function = function; }
+
+__attribute__((destructor)) static void unload(void) {
+    if (unload_function != NULL) unload_function();
+}

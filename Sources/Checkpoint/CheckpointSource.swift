@@ -43,12 +43,11 @@ public final class CheckpointSource: TensorSource {
 
     public func info(_ key: String) -> TensorInfo? { locations[key]?.info }
 
-    public func check(_ key: String, shape: [Int]) throws { _ = try location(key, shape) }
-
-    public func copy(_ key: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws {
+    public func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
         let location = try location(key, shape)
-        try location.file.copy(location.name, into: target, count: location.info.count)
+        let result = try location.file.withElements(location.name, body)
         unread.remove(key)
+        return result
     }
 
     public func finish() throws {

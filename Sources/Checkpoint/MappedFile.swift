@@ -8,9 +8,16 @@ public protocol FileBytes: AnyObject, Sendable {
 
     /// Throws if the bytes may no longer be touched. Call it before each larger read.
     func check() throws
+
+    /// Says that a range is about to be read, and that it has been and is not soon read again.
+    func willRead(_ range: Range<Int>)
+    func hasRead(_ range: Range<Int>)
 }
 
 extension FileBytes {
+    public func willRead(_ range: Range<Int>) {}
+    public func hasRead(_ range: Range<Int>) {}
+
     public func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
         try withExtendedLifetime(self) { try body(bytes) }
     }
@@ -50,6 +57,19 @@ public final class MappedFile: FileBytes, @unchecked Sendable {  // immutable af
         guard fstat(descriptor, &status) == 0 else { throw systemError(path) }
         guard status.st_size >= bytes.count else {
             throw MCMError(.io, "\(path): has shrunk to \(status.st_size) bytes while in use, expected \(bytes.count)")
+        }
+    }
+
+    public func willRead(_ range: Range<Int>) { advise(range, MADV_WILLNEED) }
+
+    /// The pages stay in the system's cache, but no longer count as this process's memory.
+    public func hasRead(_ range: Range<Int>) { advise(range, MADV_DONTNEED) }
+
+    private func advise(_ range: Range<Int>, _ advice: Int32) {
+        let page = sysconf(Int32(_SC_PAGESIZE))
+        let first = range.lowerBound / page * page
+        if let base = bytes.baseAddress, range.upperBound > first {
+            madvise(UnsafeMutableRawPointer(mutating: base) + first, range.upperBound - first, advice)
         }
     }
 

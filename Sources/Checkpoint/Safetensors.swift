@@ -26,37 +26,33 @@ public final class SafetensorsFile: Sendable {
 
     public func info(_ tensor: String) -> TensorInfo? { infos[tensor] }
 
-    /// Copies a tensor as Float, row-major.
-    ///   into    receives `count` floats
-    ///   count   must be the tensor's number of elements
-    public func copy(_ tensor: String, into target: UnsafeMutablePointer<Float>, count: Int) throws {
+    /// Lends a tensor's elements, row-major, as they are stored, for the duration of `body`.
+    ///   all  whether `body` reads most of them
+    public func withElements<R>(
+        _ tensor: String, all: Bool = true, _ body: (StoredFloats) throws -> R
+    ) throws -> R {
         let (info, bytes) = try readable(tensor)
-        guard info.count == count else {
-            throw MCMError(.size, "\(name): tensor \(quoted(tensor)) has \(info.count) elements, expected \(count)")
-        }
-        guard let source = bytes.baseAddress, count > 0 else { return }
-        switch info.dtype {
-        case .f16: widenFloat16(source, target, count)
-        case .bf16: widenBFloat16(source, target, count)
-        default: UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: bytes.count)
+        if all { file.willRead(info.range) }
+        defer { file.hasRead(info.range) }
+        return try withExtendedLifetime(file) {
+            try withUnsafeBytes(of: 0) { nothing in  // an empty tensor may have no address
+                try body(
+                    StoredFloats(info.dtype.panelElement, bytes.baseAddress ?? nothing.baseAddress!, count: info.count))
+            }
         }
     }
 
     /// The elements at the given flat indices as IEEE half-precision bits, rounded to nearest even; any NaN is 0x7e00.
     func float16Bits(_ tensor: String, at indices: [Int]) throws -> [UInt16] {
-        let (info, bytes) = try readable(tensor)
-        return try indices.map { index in
-            guard index >= 0, index < info.count else {
-                throw MCMError(
-                    .size, "\(name): tensor \(quoted(tensor)) has \(info.count) elements, no element \(index)")
-            }
-            let value: Float16 =
-                switch info.dtype {
-                case .f16: bytes.loadUnaligned(fromByteOffset: 2 * index, as: Float16.self)
-                case .bf16: Float16(float(bfloat16: bytes.loadUnaligned(fromByteOffset: 2 * index, as: UInt16.self)))
-                default: Float16(bytes.loadUnaligned(fromByteOffset: 4 * index, as: Float.self))
+        try withElements(tensor, all: false) { elements in
+            try indices.map { index in
+                guard index >= 0, index < elements.count else {
+                    throw MCMError(
+                        .size, "\(name): tensor \(quoted(tensor)) has \(elements.count) elements, no element \(index)")
                 }
-            return value.isNaN ? 0x7e00 : value.bitPattern
+                let value = Float16(elements[index])
+                return value.isNaN ? 0x7e00 : value.bitPattern
+            }
         }
     }
 
@@ -71,14 +67,7 @@ public final class SafetensorsFile: Sendable {
     }
 }
 
-private func float(bfloat16 bits: UInt16) -> Float { Float(bitPattern: UInt32(bits) << 16) }
-
-// `source` need not be aligned. Both loops vectorise.
-
-private func widenFloat16(_ source: UnsafeRawPointer, _ target: UnsafeMutablePointer<Float>, _ count: Int) {
-    for i in 0..<count { target[i] = Float(source.loadUnaligned(fromByteOffset: 2 &* i, as: Float16.self)) }
-}
-
-private func widenBFloat16(_ source: UnsafeRawPointer, _ target: UnsafeMutablePointer<Float>, _ count: Int) {
-    for i in 0..<count { target[i] = float(bfloat16: source.loadUnaligned(fromByteOffset: 2 &* i, as: UInt16.self)) }
+extension DType {
+    /// How readable elements are stored.
+    fileprivate var panelElement: PanelElement { self == .f16 ? .f16 : self == .bf16 ? .bf16 : .f32 }
 }

@@ -1,4 +1,4 @@
-import Glibc
+import Microkernels
 
 /// The activation functions that diffusers names.
 public enum Activation: String, Sendable {
@@ -10,24 +10,12 @@ public enum Activation: String, Sendable {
         self.init(rawValue: name == "swish" ? "silu" : name)
     }
 
-    /// The value at each of eight places.
-    @inline(__always)
-    func callAsFunction(_ x: V8) -> V8 {
+    var kernel: Microkernels.Activation {
         switch self {
-        case .silu:
-            return x / (1 + exp(-x))
-        case .mish:
-            // x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); above 20 the quotient rounds to 1.
-            let e = exp(x.replacing(with: 20, where: x .> 20))
-            let n = e * (e + 2)
-            return x * (n / (n + 2))
-        case .gelu:
-            var y = x
-            for i in 0..<8 { y[i] = 0.5 * x[i] * (1 + erff(x[i] * 0.707_106_781)) }
-            return y
-        case .relu:
-            // NaN stays NaN.
-            return x.replacing(with: 0, where: x .< 0)
+        case .silu: .silu
+        case .mish: .mish
+        case .gelu: .gelu
+        case .relu: .relu
         }
     }
 }
@@ -38,7 +26,8 @@ public func activate(_ x: Tensor, _ activation: Activation, in workspace: Worksp
     let chunk = 1 << 14
     parallelFor((x.count + chunk - 1) / chunk, threads: workspace.threads) { task in
         let first = task * chunk
-        mapVectors(x.data + first, out.data + first, min(chunk, x.count - first)) { activation($0) }
+        activate(
+            x.data + first, into: out.data + first, count: min(chunk, x.count - first), activation.kernel)
     }
     return out
 }

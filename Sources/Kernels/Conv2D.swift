@@ -1,25 +1,39 @@
+import Microkernels
+
 /// A convolution's weights and geometry.
 public struct Conv2D: Sendable {
-    /// (kernel * kernel * inputs, outputs), rows ordered (ky, kx, input): the order in which NHWC patches are read.
+    /// (kernel * kernel * inputs, outputs), rows ordered (ky, kx, input), the order in which NHWC patches are read, or
+    /// (input, ky, kx), the order in which filters are transformed.
     public let weight: PackedMatrix
     public let bias: FloatBuffer?  // (outputs)
     public let inputs, outputs, kernel, stride: Int
     /// Rows and columns of zeros before the image and after it.
     public let padBefore, padAfter: Int
+    let usesWinograd: Bool
+    /// Filters transformed ahead, if there is memory to spare.
+    private(set) var transformed: TransformedFilters?
 
     /// weight: (outputs, inputs, kernel, kernel), as PyTorch stores it.
     public init(
-        weight: FloatBuffer, bias: FloatBuffer?, inputs: Int, outputs: Int, kernel: Int, stride: Int = 1,
-        padBefore: Int,
-        padAfter: Int
+        weight: StoredFloats, bias: FloatBuffer?, inputs: Int, outputs: Int, kernel: Int, stride: Int = 1,
+        padBefore: Int, padAfter: Int, threads: Int, in memory: WeightMemory = WeightMemory()
     ) throws {
-        let taps = kernel * kernel
-        self.weight = try PackedMatrix(k: taps * inputs, n: outputs) { row, column in
-            weight.data[(column * inputs + row % inputs) * taps + row / inputs]
-        }
+        // Few inputs leave too few products to pay for Winograd's transforms.
+        usesWinograd =
+            kernel == 3 && stride == 1 && padBefore == 1 && padAfter == 1 && inputs >= 16
+        self.weight = try PackedMatrix(
+            weight, n: outputs, inputs: inputs, taps: kernel * kernel, inputMajor: usesWinograd, threads: threads,
+            in: memory)
         self.bias = bias
         (self.inputs, self.outputs, self.kernel, self.stride) = (inputs, outputs, kernel, stride)
         (self.padBefore, self.padAfter) = (padBefore, padAfter)
+    }
+
+    /// The memory that `keepTransformed` takes; 0 if this convolution is computed otherwise.
+    public var transformedBytes: Int { usesWinograd ? TransformedFilters.bytes(self) : 0 }
+
+    public mutating func keepTransformed(threads: Int) throws {
+        transformed = try TransformedFilters(self, threads: threads)
     }
 
     func outputSize(_ size: Int) -> Int { (size + padBefore + padAfter - kernel) / stride + 1 }
@@ -28,58 +42,83 @@ public struct Conv2D: Sendable {
 /// x (n, h, w, inputs) convolved: (n, h', w', outputs), plus the bias, plus a vector per image, plus `residual`.
 ///   imageBias  (n, 1, 1, outputs), added to every pixel of its image
 ///   residual   (n, h', w', outputs)
-///
-/// A blocked product: for a block of output pixels, the patches of one pass over k are gathered, never more.
 public func conv2D(
     _ x: Tensor, _ conv: Conv2D, imageBias: Tensor? = nil, residual: Tensor? = nil, in workspace: Workspace
+) throws -> Tensor {
+    try conv2D(x, conv, imageBias: imageBias, residual: residual, normalized: nil, in: workspace)
+}
+
+private func conv2D(
+    _ x: Tensor, _ conv: Conv2D, imageBias: Tensor?, residual: Tensor?, normalized: Normalized?, in workspace: Workspace
 ) throws -> Tensor {
     try require(x.c == conv.inputs, "\(x.c) channels meet a convolution of \(conv.inputs)")
     try require(
         min(x.h, x.w) + conv.padBefore + conv.padAfter >= conv.kernel,
         "an image of \(x.h) x \(x.w) meets a convolution of \(conv.kernel) x \(conv.kernel)")
-    let h = conv.outputSize(x.h), w = conv.outputSize(x.w)
-    let out = try Tensor(x.n, h, w, conv.outputs, in: workspace)
+    let out = try Tensor(x.n, conv.outputSize(x.h), conv.outputSize(x.w), conv.outputs, in: workspace)
     if let residual { try require(residual.shape == out.shape, "\(residual.shape) is added to \(out.shape)") }
     if let imageBias {
         try require(imageBias.shape == (x.n, 1, 1, conv.outputs), "\(imageBias.shape) is added to \(out.shape)")
     }
-    let pixels = h * w
-    let block = min(taskRows(x.n * pixels, threads: workspace.threads), pixels)
-    let blocks = (pixels + block - 1) / block
     let biases = try conv2DBiases(conv, imageBias, images: x.n, in: workspace)
-    let patchFree = conv.kernel == 1 && conv.stride == 1 && conv.padBefore == 0 && conv.padAfter == 0
+    if conv.usesWinograd {
+        try winograd(x, normalized, conv, biases: biases, residual: residual, into: out, in: workspace)
+    } else {
+        try blockedProduct(x, conv, biases: biases, residual: residual, into: out, in: workspace)
+    }
+    return out
+}
 
-    let patchSize = block * min(gemmDepth, conv.weight.k)
-    let scratch = try Tensor(workspace.threads, 1, 1, patchFree ? 0 : patchSize, in: workspace)
+/// The convolution of f(a x + b). Images that the last-level cache does not hold are normalised as they are read: that
+/// saves writing the result to memory and reading it again, and costs that pixels which several tiles share are computed
+/// again.
+public func conv2D(
+    _ x: Normalized, _ conv: Conv2D, imageBias: Tensor? = nil, residual: Tensor? = nil, in workspace: Workspace
+) throws -> Tensor {
+    if conv.usesWinograd && x.x.count >= 2 << 20 {
+        return try conv2D(x.x, conv, imageBias: imageBias, residual: residual, normalized: x, in: workspace)
+    }
+    return try conv2D(x.tensor(in: workspace), conv, imageBias: imageBias, residual: residual, in: workspace)
+}
 
-    parallelFor(x.n * blocks, threads: workspace.threads) { task, thread in
-        let image = task / blocks
-        let first = task % blocks * block
-        let count = min(block, pixels - first)
-        let row = image * pixels + first
-        startRows(out, row, count, bias: biases.data + (biases.n == 1 ? 0 : image * conv.outputs), residual: residual)
-        let c = out.data + row * conv.outputs
-        let panelStride = conv.weight.k * 16
-        if patchFree {
-            gemm(
-                rows: count, k: conv.inputs, n: conv.outputs, a: x.data + row * x.c, lda: x.c,
-                panels: conv.weight.panels, panelStride: panelStride, c: c, ldc: conv.outputs)
+/// The convolution as a product: for a block of output pixels, the patches of one pass over k are gathered, never more.
+private func blockedProduct(
+    _ x: Tensor, _ conv: Conv2D, biases: Tensor, residual: Tensor?, into out: Tensor, in workspace: Workspace
+) throws {
+    let tasks = ProductTasks(rows: out.n * out.pixels, columns: out.c, threads: workspace.threads)
+    let isPixelwise = conv.kernel == 1 && conv.stride == 1 && conv.padBefore == 0 && conv.padAfter == 0
+    let patchSize = isPixelwise ? 0 : tasks.rowBlock * min(gemmDepth, conv.weight.k)
+    let scratch = try Tensor(workspace.threads, 1, 1, patchSize, in: workspace)
+
+    parallelFor(tasks.count, threads: workspace.threads) { task, thread in
+        let (rows, columns) = tasks[task]
+        var row = rows.lowerBound
+        while row < rows.upperBound {  // image by image
+            let image = row / out.pixels
+            let end = min(rows.upperBound, (image + 1) * out.pixels)
+            startSums(
+                out, rows: row..<end, columns: columns, bias: biases.data + (biases.n == 1 ? 0 : image * out.c),
+                residual: residual)
+            row = end
+        }
+        if isPixelwise {
+            addProduct(
+                x.data + rows.lowerBound * x.c, lda: x.c, conv.weight, k: x.c, into: out, rows: rows, columns: columns)
             return
         }
         let patches = scratch.data + thread * patchSize
-        for k0 in Swift.stride(from: 0, to: conv.weight.k, by: gemmDepth) {
+        for k0 in stride(from: 0, to: conv.weight.k, by: gemmDepth) {
             let depth = min(gemmDepth, conv.weight.k - k0)
-            for pixel in 0..<count {
+            for row in rows {
+                let pixel = row % out.pixels
                 gatherPatch(
-                    x, conv, image: image, y: (first + pixel) / w, x: (first + pixel) % w, from: k0, depth,
-                    into: patches + pixel * depth)
+                    x, conv, image: row / out.pixels, y: pixel / out.w, x: pixel % out.w, from: k0, depth,
+                    into: patches + (row - rows.lowerBound) * depth)
             }
-            gemm(
-                rows: count, k: depth, n: conv.outputs, a: patches, lda: depth, panels: conv.weight.panels + k0 * 16,
-                panelStride: panelStride, c: c, ldc: conv.outputs)
+            addProduct(
+                patches, lda: depth, conv.weight, from: k0, k: depth, into: out, rows: rows, columns: columns)
         }
     }
-    return out
 }
 
 /// What each image's sums start with: bias + imageBias, (n, 1, 1, outputs), or (1, 1, 1, outputs) without imageBias.

@@ -1,127 +1,197 @@
-/// The constant factor B (k, n) of products A * B, packed for `gemm`: panels of 16 columns, [n / 16][k][16], the last
-/// one padded with zeros. Packed once when a model is loaded, so that no product packs anything.
-public final class PackedMatrix: @unchecked Sendable {  // immutable after init
-    public let k, n: Int
-    let panels: UnsafeMutablePointer<Float>
-    private let storage: FloatBuffer
+import Glibc
+import Synchronization
 
-    /// Packs B from a function of row and column.
-    public init(k: Int, n: Int, _ element: (_ row: Int, _ column: Int) -> Float) throws {
-        guard let size = checkedProduct([(n + 15) / 16, k, 16]) else {
-            throw MCMError(.outOfMemory, "a matrix of \(k) x \(n) exceeds the address space")
-        }
-        (self.k, self.n) = (k, n)
-        storage = try FloatBuffer(count: size)
-        panels = storage.data
-        for column in 0..<n {
-            let panel = panels + column / 16 * (k * 16) + column % 16
-            for row in 0..<k { panel[row * 16] = element(row, column) }
+/// Floats as a file stores them: row-major, 16 or 32 bits, not necessarily aligned.
+public struct StoredFloats {
+    public let element: PanelElement
+    public let base: UnsafeRawPointer
+    public let count: Int
+
+    public init(_ element: PanelElement, _ base: UnsafeRawPointer, count: Int) {
+        (self.element, self.base, self.count) = (element, base, count)
+    }
+
+    /// One element.
+    public subscript(_ i: Int) -> Float {
+        switch element {
+        case .f32: base.loadUnaligned(fromByteOffset: 4 * i, as: Float.self)
+        case .f16: Float(base.loadUnaligned(fromByteOffset: 2 * i, as: Float16.self))
+        case .bf16: Float(bitPattern: UInt32(base.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)) << 16)
         }
     }
 
-    public var bytes: Int { storage.bytes }
+    /// All of them, widened.
+    public func widen(into target: UnsafeMutablePointer<Float>) {
+        switch element {
+        case .f32: UnsafeMutableRawPointer(target).copyMemory(from: base, byteCount: 4 * count)
+        case .f16:
+            for i in 0..<count { target[i] = Float(base.loadUnaligned(fromByteOffset: 2 &* i, as: Float16.self)) }
+        case .bf16:
+            for i in 0..<count {
+                target[i] = Float(bitPattern: UInt32(base.loadUnaligned(fromByteOffset: 2 &* i, as: UInt16.self)) << 16)
+            }
+        }
+    }
+
+    /// The first element that is infinite or NaN.
+    public var firstNonFinite: Int? { firstNonFinite(in: 0..<count) }
+
+    func firstNonFinite(in range: Range<Int>) -> Int? {
+        // Without the sign, infinity and NaN are the largest bit patterns. The loops vectorise.
+        var largest: UInt32 = 0
+        let limit: UInt32
+        if element == .f32 {
+            for i in range {
+                largest = max(largest, base.loadUnaligned(fromByteOffset: 4 &* i, as: UInt32.self) & 0x7fff_ffff)
+            }
+            limit = 0x7f80_0000
+        } else {
+            var top: UInt16 = 0
+            for i in range { top = max(top, base.loadUnaligned(fromByteOffset: 2 &* i, as: UInt16.self) & 0x7fff) }
+            largest = UInt32(top)
+            limit = element == .f16 ? 0x7c00 : 0x7f80
+        }
+        return largest < limit ? nil : range.first { !self[$0].isFinite }
+    }
 }
 
-/// The depth of one pass over k. Sums are made in passes of this depth, in order: the only thing that an element's
-/// rounding depends on, so results are the same bit for bit however rows and columns are split over tasks.
-let gemmDepth = 256
+extension PanelElement {
+    /// Bytes per element.
+    public var size: Int { self == .f32 ? 4 : 2 }
+}
+
+/// The constant factor B (k, n) of products A * B, packed for `gemm`: panels of 16 columns, [n / 16][k][16], the last
+/// one padded with zeros. Packed once when a model is loaded, so that no product packs anything; elements keep the
+/// width that they have in the file.
+public final class PackedMatrix: @unchecked Sendable {  // immutable after init
+    public let k, n: Int
+    public let element: PanelElement
+    let panels: UnsafeMutableRawPointer
+    public let bytes: Int
+    private let owner: FloatBuffer  // of the memory
+
+    /// Packs filters.
+    ///   filters    (n, inputs, taps), as PyTorch stores the weights of convolutions; taps is 1 for linear layers
+    ///   inputMajor whether rows of B (taps * inputs, n) are ordered (input, tap) or (tap, input)
+    /// Throws `.format` naming the element where one is not finite.
+    public init(
+        _ filters: StoredFloats, n: Int, inputs: Int, taps: Int = 1, inputMajor: Bool = true, threads: Int,
+        in memory: WeightMemory = WeightMemory()
+    )
+        throws
+    {
+        guard let k = checkedProduct([inputs, taps]), let count = checkedProduct([n, k]),
+            let size = checkedProduct([(n + 15) / 16, k, 16])
+        else {
+            throw MCMError(.outOfMemory, "a matrix of \(inputs) x \(taps) x \(n) exceeds the address space")
+        }
+        try require(count == filters.count, "\(filters.count) elements fill a matrix of \(k) x \(n)")
+        (self.k, self.n, element, bytes) = (k, n, filters.element, size * filters.element.size)
+        (panels, owner) = try memory.allocate(bytes)
+        let firstBad = Atomic<Int>(.max)
+        let panels = Int(bitPattern: panels), source = Int(bitPattern: filters.base)
+        parallelFor((n + 15) / 16, threads: threads) { panel in
+            let rows = (panel * 16)..<min(panel * 16 + 16, n)
+            if let bad = filters.firstNonFinite(in: (rows.lowerBound * k)..<(rows.upperBound * k)) {
+                firstBad.min(bad, ordering: .relaxed)
+            }
+            let from = UnsafeRawPointer(bitPattern: source + rows.lowerBound * k * filters.element.size)!
+            let to = UnsafeMutableRawPointer(bitPattern: panels + panel * 16 * k * filters.element.size)!
+            if filters.element == .f32 {
+                pack(
+                    UInt32.self, from, rows: rows.count, inputs: inputMajor ? k : inputs, taps: inputMajor ? 1 : taps,
+                    into: to)
+            } else {
+                pack(
+                    UInt16.self, from, rows: rows.count, inputs: inputMajor ? k : inputs, taps: inputMajor ? 1 : taps,
+                    into: to)
+            }
+        }
+        let bad = firstBad.load(ordering: .relaxed)
+        if bad != .max {
+            throw MCMError(.format, "holds \(filters[bad]) at element \(bad), expected finite numbers")
+        }
+    }
+
+}
+
+/// One panel from up to 16 rows of (inputs, taps): [tap][input][16].
+private func pack<Bits: FixedWidthInteger & BitwiseCopyable>(
+    _: Bits.Type, _ from: UnsafeRawPointer, rows: Int, inputs: Int, taps: Int, into to: UnsafeMutableRawPointer
+) {
+    let size = MemoryLayout<Bits>.size
+    let k = inputs &* taps
+    let panel = to.assumingMemoryBound(to: Bits.self)
+    if rows < 16 { panel.update(repeating: 0, count: 16 * k) }
+    for input in 0..<inputs {
+        for tap in 0..<taps {
+            let row = panel + (tap &* inputs &+ input) &* 16
+            let column = from + (input &* taps &+ tap) &* size
+            for lane in 0..<rows { row[lane] = column.loadUnaligned(fromByteOffset: lane &* k &* size, as: Bits.self) }
+        }
+    }
+}
 
 /// Rows that one task multiplies at a time: their part of A, 96 x gemmDepth floats, stays in the L2 cache.
 let gemmRows = 96
 
-/// C += A * B for `rows` rows, on the calling thread.
-///   a       (rows, k) with row stride `lda`
-///   panels  B as in PackedMatrix: the panel of column j (a multiple of 16) starts at panels + j / 16 * panelStride
-///   c       (rows, n) with row stride `ldc`, read and written
-@inline(never)
-func gemm(
-    rows: Int, k: Int, n: Int, a: UnsafePointer<Float>, lda: Int, panels: UnsafePointer<Float>, panelStride: Int,
-    c: UnsafeMutablePointer<Float>, ldc: Int
+/// How a product of `rows` x `columns` is cut into tasks. Elements do not depend on it.
+struct ProductTasks {
+    let rows, columns, rowBlock, columnBlock: Int
+
+    /// Blocks of `gemmRows` rows and all columns; smaller ones where there would be too few to share out.
+    init(rows: Int, columns: Int, threads: Int) {
+        let wanted = threads == 1 ? 1 : 4 * threads
+        var rowBlock = min(rows, gemmRows)
+        // A block of 48 rows still reads B rarely enough.
+        if rows > 48, (rows + rowBlock - 1) / rowBlock < wanted { rowBlock = 48 }
+        let rowBlocks = max(1, (rows + rowBlock - 1) / max(1, rowBlock))
+        let columnBlocks = max(1, min((wanted + rowBlocks - 1) / rowBlocks, columns / 64))
+        (self.rows, self.columns, self.rowBlock) = (rows, columns, max(1, rowBlock))
+        columnBlock = max(32, ((columns + columnBlocks - 1) / columnBlocks + 31) / 32 * 32)
+    }
+
+    private var columnBlocks: Int { (columns + columnBlock - 1) / columnBlock }
+    var count: Int { (rows + rowBlock - 1) / rowBlock * columnBlocks }
+
+    /// Tasks that follow each other share columns, so that B's part is in a cache for the second.
+    subscript(_ task: Int) -> (rows: Range<Int>, columns: Range<Int>) {
+        let rowBlocks = (rows + rowBlock - 1) / rowBlock
+        let row = task % rowBlocks * rowBlock, column = task / rowBlocks * columnBlock
+        return (row..<min(row + rowBlock, rows), column..<min(column + columnBlock, columns))
+    }
+}
+
+/// What the sums of a block of `out` start with: bias + residual.
+///   rows  pixels of `out`, counted through all images
+///   bias  (c) or nil for zeros
+func startSums(
+    _ out: Tensor, rows: Range<Int>, columns: Range<Int>, bias: UnsafePointer<Float>?, residual: Tensor?
 ) {
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: 16) { edge in
-        let edge = edge.baseAddress.unsafelyUnwrapped
-        for k0 in stride(from: 0, to: k, by: gemmDepth) {
-            let depth = min(gemmDepth, k - k0)
-            for j in stride(from: 0, to: n, by: 16) {
-                let panel = panels + j / 16 * panelStride + k0 * 16
-                let columns = min(16, n - j)
-                for i in stride(from: 0, to: rows, by: 6) {
-                    let height = min(6, rows - i)
-                    let tile = c + i * ldc + j
-                    let part = a + i * lda + k0
-                    if height == 6 && columns == 16 {
-                        multiply6x16(part, lda, panel, depth, tile, ldc)
-                        continue
-                    }
-                    // At the edges, row by row in a whole-width copy of the tile.
-                    for y in 0..<height {
-                        for x in 0..<columns { edge[x] = tile[y * ldc + x] }
-                        for x in columns..<16 { edge[x] = 0 }
-                        multiply1x16(part + y * lda, panel, depth, edge)
-                        for x in 0..<columns { tile[y * ldc + x] = edge[x] }
-                    }
-                }
-            }
+    let first = columns.lowerBound, count = columns.count
+    for row in rows {
+        let target = out.data + row * out.c + first
+        switch (bias, residual) {
+        case (let bias?, let residual?):
+            let source = residual.data + row * out.c + first
+            for j in 0..<count { target[j] = bias[first + j] + source[j] }
+        case (let bias?, nil): target.update(from: bias + first, count: count)
+        case (nil, let residual?): target.update(from: residual.data + row * out.c + first, count: count)
+        case (nil, nil): target.update(repeating: 0, count: count)
         }
     }
 }
 
-/// C += A * B on a 6 x 16 tile: 12 accumulators, 2 for B's row and one for A's element fill the 16 AVX2 registers.
-///   a (6, k) with row stride lda; b (k, 16); c (6, 16) with row stride ldc
-@inline(__always)
-private func multiply6x16(
-    _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ k: Int, _ c: UnsafeMutablePointer<Float>,
-    _ ldc: Int
+/// out += a B for a block of `out`.
+///   a  row `rows.lowerBound` of A, from column k0 on, with row stride `lda`
+///   k  the rows of B that take part: k0 ..< k0 + k
+func addProduct(
+    _ a: UnsafePointer<Float>, lda: Int, _ b: PackedMatrix, from k0: Int = 0, k: Int, into out: Tensor,
+    rows: Range<Int>, columns: Range<Int>
 ) {
-    var c00 = V8(), c01 = V8(), c10 = V8(), c11 = V8(), c20 = V8(), c21 = V8()
-    var c30 = V8(), c31 = V8(), c40 = V8(), c41 = V8(), c50 = V8(), c51 = V8()
-    let a3 = a + 3 * lda
-    var b = b
-    for p in 0..<k {
-        let b0 = load(b), b1 = load(b + 8)
-        b += 16
-        var x = V8(repeating: a[p])
-        c00 = fma(x, b0, c00)
-        c01 = fma(x, b1, c01)
-        x = V8(repeating: a[p + lda])
-        c10 = fma(x, b0, c10)
-        c11 = fma(x, b1, c11)
-        x = V8(repeating: a[p + 2 * lda])
-        c20 = fma(x, b0, c20)
-        c21 = fma(x, b1, c21)
-        x = V8(repeating: a3[p])
-        c30 = fma(x, b0, c30)
-        c31 = fma(x, b1, c31)
-        x = V8(repeating: a3[p + lda])
-        c40 = fma(x, b0, c40)
-        c41 = fma(x, b1, c41)
-        x = V8(repeating: a3[p + 2 * lda])
-        c50 = fma(x, b0, c50)
-        c51 = fma(x, b1, c51)
-    }
-    add(c00, c01, to: c)
-    add(c10, c11, to: c + ldc)
-    add(c20, c21, to: c + 2 * ldc)
-    add(c30, c31, to: c + 3 * ldc)
-    add(c40, c41, to: c + 4 * ldc)
-    add(c50, c51, to: c + 5 * ldc)
-}
-
-/// One row of the same: each element sees the same operations in the same order as in a 6 x 16 tile.
-@inline(__always)
-private func multiply1x16(
-    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ k: Int, _ c: UnsafeMutablePointer<Float>
-) {
-    var c0 = V8(), c1 = V8()
-    for p in 0..<k {
-        let x = V8(repeating: a[p])
-        c0 = fma(x, load(b + 16 * p), c0)
-        c1 = fma(x, load(b + 16 * p + 8), c1)
-    }
-    add(c0, c1, to: c)
-}
-
-@inline(__always) private func add(_ v0: V8, _ v1: V8, to c: UnsafeMutablePointer<Float>) {
-    store(load(c) + v0, c)
-    store(load(c + 8) + v1, c + 8)
+    let panel = (columns.lowerBound / 16 * b.k + k0) * 16
+    gemm(
+        rows: rows.count, k: k, n: columns.count, a: a, lda: lda, b: b.panels + panel * b.element.size,
+        element: b.element, panelStride: b.k * 16, c: out.data + rows.lowerBound * out.c + columns.lowerBound,
+        ldc: out.c, accumulate: true)
 }

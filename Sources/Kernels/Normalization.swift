@@ -1,4 +1,4 @@
-import Glibc
+import Microkernels
 
 /// A group normalisation's parameters.
 public struct GroupNorm: Sendable {
@@ -12,27 +12,49 @@ public struct GroupNorm: Sendable {
     }
 }
 
-/// Mean and sum of squared deviations of a number of values; two of them combine exactly (Chan, Golub, LeVeque 1979).
-struct Moments {
-    var count = 0.0, mean = 0.0, deviations = 0.0
+/// f(a x + b) for each image and channel, not computed yet: a convolution of a large image computes it as it reads.
+public struct Normalized {
+    let x: Tensor
+    let affine: Tensor  // (n, 1, 2, c): a, then b
+    let activation: Activation?
 
-    mutating func add(_ other: Moments) {
-        let total = count + other.count
-        if total == 0 { return }
-        let delta = other.mean - mean
-        deviations += other.deviations + delta * delta * count * other.count / total
-        mean += delta * other.count / total
-        count = total
+    /// (n, h, w, c)
+    public func tensor(in workspace: Workspace) throws -> Tensor {
+        let out = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
+        let block = max(1, min(x.pixels, (1 << 14) / x.c))
+        let blocks = (x.pixels + block - 1) / block
+        parallelFor(x.n * blocks, threads: workspace.threads) { task in
+            let first = task % blocks * block
+            compute(
+                image: task / blocks, pixel: first, count: min(block, x.pixels - first),
+                into: out.data + (task / blocks * x.pixels + first) * x.c)
+        }
+        return out
     }
+
+    /// `count` pixels of an image, counted along its rows.
+    func compute(image: Int, pixel: Int, count: Int, into out: UnsafeMutablePointer<Float>) {
+        let a = affine.data + image * 2 * x.c
+        scaleShift(
+            x.data + (image * x.pixels + pixel) * x.c, pixels: count, channels: x.c, a: a, b: a + x.c, into: out,
+            activation?.kernel ?? .none)
+    }
+}
+
+/// Group normalisation and activation, computed.
+public func groupNorm(
+    _ x: Tensor, _ norm: GroupNorm, modulation: Tensor? = nil, activation: Activation? = nil, in workspace: Workspace
+) throws -> Tensor {
+    try normalized(x, norm, modulation: modulation, activation: activation, in: workspace).tensor(in: workspace)
 }
 
 /// Group normalisation over each image's (h, w, c / groups), then an optional scale and shift per image and channel,
 /// then an optional activation: f(((x - mean) / std * weight + bias) * (1 + scale) + shift).
 ///   x           (n, h, w, c)
 ///   modulation  (n, 1, 1, 2 c): scale, then shift
-public func groupNorm(
+public func normalized(
     _ x: Tensor, _ norm: GroupNorm, modulation: Tensor? = nil, activation: Activation? = nil, in workspace: Workspace
-) throws -> Tensor {
+) throws -> Normalized {
     let c = x.c
     try require(c == norm.weight.count, "\(c) channels meet a group norm of \(norm.weight.count)")
     if let modulation {
@@ -51,94 +73,59 @@ public func groupNorm(
 
     // y = a x + b for each image and channel.
     let affine = try Tensor(x.n, 1, 2, c, in: workspace)
-    let size = c / norm.groups
-    for image in 0..<x.n {
-        let a = affine.data + image * 2 * c, b = a + c
-        for group in 0..<norm.groups {
-            var all = Moments()
-            for k in 0..<blocks {
-                let count = Double(min(block, x.pixels - k * block))
-                let part = moments.data + (image * blocks + k) * 2 * c
-                for j in (group * size)..<((group + 1) * size) {
-                    all.add(Moments(count: count, mean: Double(part[j]), deviations: Double(part[c + j])))
+    let doubles = try Tensor(x.n, 2, 2, c, in: workspace)  // per image: means and squared deviations of channels
+    parallelFor(x.n, threads: workspace.threads) { image in
+        UnsafeMutableRawPointer(doubles.data + image * doubles.stride).withMemoryRebound(
+            to: Double.self, capacity: 2 * c
+        ) {
+            let means = $0, deviations = $0 + c
+            combineMoments(
+                moments.data + image * moments.stride, blocks: blocks, block: block, pixels: x.pixels, channels: c,
+                means: means, deviations: deviations)
+            let a = affine.data + image * 2 * c
+            let modulation = modulation.map { UnsafePointer($0.data + image * 2 * c) }
+            for first in stride(from: 0, to: c, by: c / norm.groups) {
+                let channels = first..<(first + c / norm.groups)
+                // Moments of the group from those of its channels, which have as many values each (Chan, Golub, LeVeque).
+                let mean = channels.reduce(0) { $0 + means[$1] } / Double(channels.count)
+                let squares = channels.reduce(0) {
+                    $0 + deviations[$1] + Double(x.pixels) * (means[$1] - mean) * (means[$1] - mean)
+                }
+                let variance = squares / (Double(x.pixels) * Double(channels.count))
+                let inverse = 1 / (variance + Double(norm.epsilon)).squareRoot()
+                for j in channels {
+                    let weight = Double(norm.weight.data[j]) * inverse
+                    let shift = Double(norm.bias.data[j]) - mean * weight
+                    let scale = 1 + Double(modulation?[j] ?? 0)
+                    a[j] = Float(weight * scale)
+                    a[c + j] = Float(shift * scale + Double(modulation?[c + j] ?? 0))
                 }
             }
-            let inverse = 1 / (all.deviations / all.count + Double(norm.epsilon)).squareRoot()
-            for j in (group * size)..<((group + 1) * size) {
-                let weight = Double(norm.weight.data[j]) * inverse
-                let shift = Double(norm.bias.data[j]) - all.mean * weight
-                let scale = 1 + Double(modulation?.data[image * 2 * c + j] ?? 0)
-                a[j] = Float(weight * scale)
-                b[j] = Float(shift * scale + Double(modulation?.data[image * 2 * c + c + j] ?? 0))
-            }
         }
     }
 
-    let out = try Tensor(x.n, x.h, x.w, c, in: workspace)
-    parallelFor(x.n * blocks, threads: workspace.threads) { task in
-        let image = task / blocks
-        let first = image * x.pixels + task % blocks * block
-        let last = min(first + block, (image + 1) * x.pixels)
-        let a = affine.data + image * 2 * c
-        for pixel in first..<last {
-            scaleShift(x.data + pixel * c, a, a + c, out.data + pixel * c, c, activation)
-        }
-    }
-    return out
+    return Normalized(x: x, affine: affine, activation: activation)
 }
 
-/// Per channel, the mean and the sum of squared deviations of `pixels` rows of x (pixels, channels). Both sums are of
-/// differences, to the first row and to the mean: a mean that is large beside the deviations costs no digits.
-///   into  (2, channels)
-private func channelMoments(
-    _ x: UnsafePointer<Float>, pixels: Int, channels: Int, into out: UnsafeMutablePointer<Float>
+/// Means and squared deviations of each channel over an image from those of its blocks of pixels.
+///   parts  (blocks, 2, channels): all blocks but the last have `block` pixels
+private func combineMoments(
+    _ parts: UnsafePointer<Float>, blocks: Int, block: Int, pixels: Int, channels: Int,
+    means: UnsafeMutablePointer<Double>, deviations: UnsafeMutablePointer<Double>
 ) {
-    let scale = 1 / Float(pixels)
-    var j = 0
-    while j + 8 <= channels {
-        let first = load(x + j)
-        var total = V8()
-        for p in 0..<pixels { total += load(x + p * channels + j) - first }
-        let mean = first + total * scale
-        var deviations = V8()
-        for p in 0..<pixels {
-            let d = load(x + p * channels + j) - mean
-            deviations = fma(d, d, deviations)
+    means.update(repeating: 0, count: channels)
+    deviations.update(repeating: 0, count: channels)
+    for k in 0..<blocks {
+        let share = Double(min(block, pixels - k * block)) / Double(pixels)
+        let part = parts + k * 2 * channels
+        for j in 0..<channels { means[j] += share * Double(part[j]) }
+    }
+    for k in 0..<blocks {
+        let count = Double(min(block, pixels - k * block))
+        let part = parts + k * 2 * channels
+        for j in 0..<channels {
+            let difference = Double(part[j]) - means[j]
+            deviations[j] += Double(part[channels + j]) + count * difference * difference
         }
-        store(mean, out + j)
-        store(deviations, out + channels + j)
-        j += 8
-    }
-    while j < channels {
-        var total: Float = 0
-        for p in 0..<pixels { total += x[p * channels + j] - x[j] }
-        let mean = x[j] + total * scale
-        var deviations: Float = 0
-        for p in 0..<pixels {
-            let d = x[p * channels + j] - mean
-            deviations = deviations.addingProduct(d, d)
-        }
-        out[j] = mean
-        out[channels + j] = deviations
-        j += 1
-    }
-}
-
-/// out = f(a x + b) over `count` channels.
-@inline(__always)
-private func scaleShift(
-    _ x: UnsafePointer<Float>, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
-    _ out: UnsafeMutablePointer<Float>, _ count: Int, _ activation: Activation?
-) {
-    var j = 0
-    while j + 8 <= count {
-        let y = fma(load(x + j), load(a + j), load(b + j))
-        store(activation?(y) ?? y, out + j)
-        j += 8
-    }
-    while j < count {
-        let y = V8(repeating: b[j].addingProduct(x[j], a[j]))
-        out[j] = (activation?(y) ?? y)[0]
-        j += 1
     }
 }

@@ -17,7 +17,9 @@ public func parallelFor(_ count: Int, threads: Int, _ body: (_ index: Int, _ thr
         return
     }
     withoutActuallyEscaping(body) { body in
-        ThreadPool.current.run(Job(count: count, helpers: min(threads, count) - 1, body: body))
+        withUnsafePointer(to: body) { body in
+            ThreadPool.current.run(Job(count: count, helpers: min(threads, count) - 1, body: body))
+        }
     }
 }
 
@@ -25,14 +27,15 @@ public func parallelFor(_ count: Int, threads: Int, _ body: (_ index: Int, _ thr
 public let usableCPUs = Int(shim_usable_cpus())
 
 /// One parallel loop. Threads draw indices until none is left.
-private final class Job: @unchecked Sendable {  // `active` and `helpers` change under the pool's lock only
+private final class Job: @unchecked Sendable {  // `helpers` changes under the pool's lock only
     let count: Int
     var helpers: Int  // threads that may still join; its value is the number of the next one
-    var active = 0  // helpers at work
+    let active = Atomic<Int>(0)  // helpers at work
     private let next = Atomic<Int>(0)
-    private let body: (Int, Int) -> Void
+    /// The caller's; a helper may hold the job a little longer, but calls nothing then.
+    private let body: UnsafePointer<(Int, Int) -> Void>
 
-    init(count: Int, helpers: Int, body: @escaping (Int, Int) -> Void) {
+    init(count: Int, helpers: Int, body: UnsafePointer<(Int, Int) -> Void>) {
         (self.count, self.helpers, self.body) = (count, helpers, body)
     }
 
@@ -40,14 +43,17 @@ private final class Job: @unchecked Sendable {  // `active` and `helpers` change
         while true {
             let i = next.add(1, ordering: .relaxed).oldValue
             if i >= count { return }
-            body(i, thread)
+            body.pointee(i, thread)
         }
     }
 }
 
-/// The process's worker threads: made when first needed, asleep when idle, shared by all callers. Invisible to the
-/// host but for the threads themselves.
-private final class ThreadPool: @unchecked Sendable {  // all mutable state is under `mutex`
+/// The process's worker threads: made when first needed, shared by all callers, joined when the library is unloaded or
+/// the process exits. Invisible to the host but for the threads themselves.
+///
+/// A small network has hundreds of loops of a few microseconds, and waking a sleeping thread takes as long: who waits,
+/// for work or for the last helper, first spins for some ten microseconds. An idle pool sleeps.
+private final class ThreadPool: @unchecked Sendable {  // mutable state is atomic or under `mutex`
     /// The pool of this process. A child of fork has no worker threads, so it gets a new pool. No lock guards this:
     /// one that another thread held at the fork would stay locked in the child for ever.
     static var current: ThreadPool {
@@ -58,7 +64,10 @@ private final class ThreadPool: @unchecked Sendable {  // all mutable state is u
             let fresh = Unmanaged.passRetained(ThreadPool(pid: pid))
             let (isOurs, other) = shared.compareExchange(
                 expected: found, desired: fresh, ordering: .acquiringAndReleasing)
-            if isOurs { return fresh.takeUnretainedValue() }
+            if isOurs {
+                shim_on_unload { ThreadPool.endCurrent() }
+                return fresh.takeUnretainedValue()
+            }
             fresh.release()
             found = other
         }
@@ -70,8 +79,11 @@ private final class ThreadPool: @unchecked Sendable {  // all mutable state is u
     private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private let done = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var jobs: [Job] = []
-    private var workers = 0
+    private let posted = Atomic<Int>(0)  // jobs so far
+    private var workers: [pthread_t] = []
+    private var isEnding = false
     private static let maximumWorkers = 255
+    private static let spins = 1000
 
     private init(pid: pid_t) {
         self.pid = pid
@@ -89,8 +101,10 @@ private final class ThreadPool: @unchecked Sendable {  // all mutable state is u
     /// Works on `job` until it is finished, with the help of idle workers.
     func run(_ job: Job) {
         pthread_mutex_lock(mutex)
-        while workers < min(job.helpers, Self.maximumWorkers), startWorker() {}
+        while workers.count < min(job.helpers, Self.maximumWorkers), startWorker() {}
         jobs.append(job)
+        posted.add(1, ordering: .relaxed)
+        // Costs nothing when nobody sleeps.
         if job.helpers == 1 { pthread_cond_signal(wake) } else { pthread_cond_broadcast(wake) }
         pthread_mutex_unlock(mutex)
 
@@ -98,12 +112,19 @@ private final class ThreadPool: @unchecked Sendable {  // all mutable state is u
 
         pthread_mutex_lock(mutex)
         jobs.removeAll { $0 === job }
-        while job.active > 0 { pthread_cond_wait(done, mutex) }
+        pthread_mutex_unlock(mutex)
+        for _ in 0..<Self.spins {
+            if job.active.load(ordering: .acquiring) == 0 { return }
+            shim_pause()
+        }
+        pthread_mutex_lock(mutex)
+        while job.active.load(ordering: .acquiring) > 0 { pthread_cond_wait(done, mutex) }
         pthread_mutex_unlock(mutex)
     }
 
     /// Starts one more worker; false if the system has no thread to give, then there are fewer.
     private func startWorker() -> Bool {
+        if isEnding { return false }
         // Signals are the host's business: its handlers must not run on our threads.
         var all = sigset_t()
         var old = sigset_t()
@@ -122,26 +143,46 @@ private final class ThreadPool: @unchecked Sendable {  // all mutable state is u
             context.release()
             return false
         }
-        pthread_detach(thread)
-        workers += 1
+        workers.append(thread)
         return true
     }
 
     private func serve() {
         pthread_mutex_lock(mutex)
-        while true {
+        while !isEnding {
             guard let job = jobs.first(where: { $0.helpers > 0 }) else {
-                pthread_cond_wait(wake, mutex)
+                awaitJob()
                 continue
             }
             let thread = job.helpers
             job.helpers -= 1
-            job.active += 1
+            job.active.add(1, ordering: .relaxed)
             pthread_mutex_unlock(mutex)
             job.work(thread: thread)
             pthread_mutex_lock(mutex)
-            job.active -= 1
-            if job.active == 0 { pthread_cond_broadcast(done) }
+            if job.active.subtract(1, ordering: .releasing).newValue == 0 { pthread_cond_broadcast(done) }
         }
+        pthread_mutex_unlock(mutex)
+    }
+
+    /// With the lock held, as on return.
+    private func awaitJob() {
+        let seen = posted.load(ordering: .relaxed)
+        pthread_mutex_unlock(mutex)
+        for _ in 0..<Self.spins where posted.load(ordering: .relaxed) == seen { shim_pause() }
+        pthread_mutex_lock(mutex)
+        if posted.load(ordering: .relaxed) == seen && !isEnding { pthread_cond_wait(wake, mutex) }
+    }
+
+    /// Ends and joins the workers of this process. Loops that come later run on their callers' threads alone.
+    private static func endCurrent() {
+        guard let pool = shared.load(ordering: .acquiring)?.takeUnretainedValue(), pool.pid == getpid() else { return }
+        pthread_mutex_lock(pool.mutex)
+        pool.isEnding = true
+        let workers = pool.workers
+        pool.workers = []
+        pthread_cond_broadcast(pool.wake)
+        pthread_mutex_unlock(pool.mutex)
+        for worker in workers { pthread_join(worker, nil) }
     }
 }

@@ -10,7 +10,7 @@ import Sampling
 ) -> mcm_status {
     call {
         let out = try pointer(out, "out")
-        out.pointee = handle(try Model(.disk(string(folder, "folder")), threads: threads(options)))
+        out.pointee = handle(try Model(.disk(string(folder, "folder")), modelOptions(options)))
     }
 }
 
@@ -29,17 +29,37 @@ import Sampling
                 throw MCMError(.invalidArgument, "\(name) is given twice")
             }
         }
-        out.pointee = handle(try Model(.memory(folder), threads: threads(options)))
+        out.pointee = handle(try Model(.memory(folder), modelOptions(options)))
     }
 }
 
-private func threads(_ options: UnsafePointer<mcm_model_options>?) throws -> Int {
-    guard let options else { return 0 }
-    let threads = try checked(options, "options").threads
-    guard threads <= 256 else {
-        throw MCMError(.invalidArgument, "options: threads is \(threads), expected at most 256")
+/// NULL: the defaults.
+private func modelOptions(_ options: UnsafePointer<mcm_model_options>?) throws -> Model.Options {
+    guard let options else { return Model.Options() }
+    let value = try checked(options, "options")
+    guard value.threads <= 256 else {
+        throw MCMError(.invalidArgument, "options: threads is \(value.threads), expected at most 256")
     }
-    return Int(threads)
+    guard value.cache_bytes <= UInt64(machineBytes) else {
+        throw MCMError(
+            .invalidArgument,
+            "options: cache_bytes is \(value.cache_bytes), expected at most the machine's memory, \(machineBytes)")
+    }
+    return Model.Options(threads: Int(value.threads), cacheBytes: Int(value.cache_bytes))
+}
+
+@c @implementation public func mcm_model_get_memory(
+    _ model: OpaquePointer!, _ memory: UnsafeMutablePointer<mcm_memory>!
+) -> mcm_status {
+    call {
+        let model = try object(model, Model.self, "model")
+        var value = try checked(memory, "memory")
+        value.threads = UInt32(model.threads)
+        value.weights = UInt64(model.weightBytes)
+        value.cache = UInt64(model.cacheBytes)
+        value.arena = UInt64(model.idle.bytes)
+        memory.pointee = value
+    }
 }
 
 @c @implementation public func mcm_model_get_info(

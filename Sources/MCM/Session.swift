@@ -31,6 +31,18 @@ func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Se
     }
 }
 
+@c @implementation public func mcm_session_get_memory(
+    _ handle: OpaquePointer!, _ memory: UnsafeMutablePointer<mcm_memory>!
+) -> mcm_status {
+    call {
+        let session = try session(handle)
+        var value = try checked(memory, "memory")
+        value.threads = UInt32(session.model.threads)
+        (value.weights, value.cache, value.arena) = (0, 0, UInt64(session.bytes))
+        memory.pointee = value
+    }
+}
+
 @c @implementation public func mcm_session_seed(
     _ handle: OpaquePointer!, _ seeds: UnsafePointer<UInt64>!, _ seed_count: UInt32
 ) -> mcm_status {

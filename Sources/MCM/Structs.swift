@@ -9,6 +9,8 @@ protocol SizedStruct {
     var struct_size: UInt32 { get set }
     /// What the struct's macro and init function make of it.
     static var initial: Self { get }
+    /// Sizes that it had in earlier versions of the header, when its later fields did not exist.
+    static var earlierSizes: [Int] { get }
 }
 
 extension SizedStruct {
@@ -19,6 +21,7 @@ extension SizedStruct {
     }
 
     static var initial: Self { zeros }
+    static var earlierSizes: [Int] { [] }
 }
 
 /// Writes the initial value as far as the caller knows the struct: `size` bytes, zeros where we know less.
@@ -32,11 +35,16 @@ private func initialise<T: SizedStruct>(_ target: UnsafeMutablePointer<T>?, _ si
     }
 }
 
-/// A struct whose struct_size says that it is one this library knows; nothing else of it is read before. So far every
-/// struct has had one size. When one grows, its earlier sizes are accepted here and what is missing is initial.
+/// A struct whose struct_size says that it is one this library knows; nothing else of it is read before. Of one from an
+/// earlier header, what is missing is initial.
 func checked<T: SizedStruct>(_ value: UnsafePointer<T>?, _ name: String) throws -> T {
     let value = try pointer(value, name)
     let size = UnsafeRawPointer(value).load(as: UInt32.self)
+    if T.earlierSizes.contains(Int(size)) {
+        var known = T.initial
+        withUnsafeMutableBytes(of: &known) { $0.baseAddress?.copyMemory(from: value, byteCount: Int(size)) }
+        return known
+    }
     guard Int(size) == MemoryLayout<T>.size else {
         throw MCMError(
             .structSize,
@@ -57,7 +65,10 @@ extension mcm_image: SizedStruct {
         return value
     }
 }
-extension mcm_model_options: SizedStruct {}
+extension mcm_model_options: SizedStruct {
+    static var earlierSizes: [Int] { [8] }  // without cache_bytes
+}
+extension mcm_memory: SizedStruct {}
 extension mcm_model_info: SizedStruct {}
 extension mcm_modulator_info: SizedStruct {}
 extension mcm_modality_info: SizedStruct {}
@@ -93,6 +104,9 @@ extension mcm_generate_options: SizedStruct {}
 @c @implementation public func mcm_model_options_init(
     _ value: UnsafeMutablePointer<mcm_model_options>!, _ struct_size: UInt32
 ) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_memory_init(_ value: UnsafeMutablePointer<mcm_memory>!, _ struct_size: UInt32) {
     initialise(value, struct_size)
 }
 @c @implementation public func mcm_model_info_init(

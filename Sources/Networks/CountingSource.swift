@@ -6,14 +6,19 @@ public final class CountingSource: TensorSource {
     private let source: any TensorSource
     public private(set) var count = 0
     public internal(set) var bytes = 0
+    /// Memory that filters kept transformed may take, and do.
+    public let cacheBytes: Int
+    public internal(set) var cachedBytes = 0
 
-    public init(_ source: any TensorSource) { self.source = source }
+    public init(_ source: any TensorSource, cacheBytes: Int = 0) {
+        self.source = source
+        self.cacheBytes = cacheBytes
+    }
 
     public func contains(_ key: String) -> Bool { source.contains(key) }
-    public func check(_ key: String, shape: [Int]) throws { try source.check(key, shape: shape) }
     public func finish() throws { try source.finish() }
-    public func copy(_ key: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws {
-        try source.copy(key, shape: shape, into: target)
+    public func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
         count += shape.reduce(1, *)
+        return try source.withElements(key, shape: shape, body)
     }
 }

@@ -14,21 +14,14 @@ struct Linear: Sendable {
 
 /// Layers by the names of their parameters in the checkpoint.
 extension Weights {
-    /// A tensor whose values are all finite.
-    func parameter(_ name: String, _ shape: [Int]) throws -> FloatBuffer {
-        let values = try read(name, shape)
-        guard let bad = values.values.firstIndex(where: { !$0.isFinite }) else { return values }
-        throw MCMError(
-            .format, "tensor \"\(key(name))\" holds \(values.data[bad]) at element \(bad), expected finite numbers")
-    }
-
     func linear(_ name: String, _ inputs: Int, _ outputs: Int) throws -> Linear {
         let layer = self[name]
-        let weight = try layer.parameter("weight", [outputs, inputs])
-        let packed = try PackedMatrix(k: inputs, n: outputs) { row, column in weight.data[column * inputs + row] }
-        let bias = try layer.parameter("bias", [outputs])
-        count(packed.bytes + bias.bytes)
-        return Linear(weight: packed, bias: bias)
+        let weight = try layer.withElements("weight", [outputs, inputs]) {
+            try PackedMatrix($0, n: outputs, inputs: inputs, taps: 1, threads: threads, in: memory)
+        }
+        let bias = try layer.read("bias", [outputs])
+        count(weight.bytes + bias.bytes)
+        return Linear(weight: weight, bias: bias)
     }
 
     /// padding: rows and columns of zeros (before, after) the image; (1, 1) keeps a 3 x 3 convolution's size.
@@ -38,11 +31,20 @@ extension Weights {
     ) throws -> Conv2D {
         let layer = self[name]
         let padding = padding ?? (kernel / 2, kernel / 2)
-        let conv = try Conv2D(
-            weight: layer.parameter("weight", [outputs, inputs, kernel, kernel]),
-            bias: layer.parameter("bias", [outputs]), inputs: inputs, outputs: outputs, kernel: kernel, stride: stride,
-            padBefore: padding.before, padAfter: padding.after)
-        count(conv.weight.bytes + (conv.bias?.bytes ?? 0))
+        let bias = try layer.read("bias", [outputs])
+        var conv = try layer.withElements("weight", [outputs, inputs, kernel, kernel]) {
+            try Conv2D(
+                weight: $0, bias: bias, inputs: inputs, outputs: outputs, kernel: kernel, stride: stride,
+                padBefore: padding.before, padAfter: padding.after, threads: threads, in: memory)
+        }
+        count(conv.weight.bytes + bias.bytes)
+        if let counter = source as? CountingSource, counter.cacheBytes > 0 {
+            let kept = conv.transformedBytes
+            if kept > 0 && kept <= counter.cacheBytes - counter.cachedBytes {
+                try conv.keepTransformed(threads: threads)
+                counter.cachedBytes += kept
+            }
+        }
         return conv
     }
 
@@ -52,15 +54,15 @@ extension Weights {
         }
         let layer = self[name]
         let norm = try GroupNorm(
-            groups: groups, epsilon: Float(epsilon), weight: layer.parameter("weight", [channels]),
-            bias: layer.parameter("bias", [channels]))
+            groups: groups, epsilon: Float(epsilon), weight: layer.read("weight", [channels]),
+            bias: layer.read("bias", [channels]))
         count(norm.weight.bytes + norm.bias.bytes)
         return norm
     }
 
     /// A row per number or class; nothing is packed.
     func table(_ name: String, _ rows: Int, _ width: Int) throws -> FloatBuffer {
-        let values = try self[name].parameter("weight", [rows, width])
+        let values = try self[name].read("weight", [rows, width])
         count(values.bytes)
         return values
     }

@@ -54,19 +54,22 @@ struct ResnetBlock2D {
 
     /// x (n, h, w, inputs), embedding (n, 1, 1, embedding), already activated: (n, h', w', outputs).
     func callAsFunction(_ x: Tensor, _ embedding: Tensor, in workspace: Workspace) throws -> Tensor {
-        var h = try groupNorm(x, norm1, activation: options.activation, in: workspace)
-        h = try resampling(h, in: workspace)
-        let input = try resampling(x, in: workspace)
         let time = try timeEmbProj(embedding, in: workspace)
-        if options.scaleShift {
-            h = try conv2D(h, conv1, in: workspace)
-            h = try groupNorm(h, norm2, modulation: time, activation: options.activation, in: workspace)
-        } else {
-            h = try conv2D(h, conv1, imageBias: time, in: workspace)
-            h = try groupNorm(h, norm2, activation: options.activation, in: workspace)
-        }
+        let (bias, modulation) = options.scaleShift ? (nil, time) : (time, nil)
+
+        let first = try normalized(x, norm1, activation: options.activation, in: workspace)
+        let h =
+            switch resampling {
+            case .none: try conv2D(first, conv1, imageBias: bias, in: workspace)
+            default:
+                try conv2D(
+                    resampling(first.tensor(in: workspace), in: workspace), conv1, imageBias: bias, in: workspace)
+            }
+        let second = try normalized(h, norm2, modulation: modulation, activation: options.activation, in: workspace)
+
+        let input = try resampling(x, in: workspace)
         let shortcut = try convShortcut.map { try conv2D(input, $0, in: workspace) } ?? input
-        let out = try conv2D(h, conv2, residual: shortcut, in: workspace)
+        let out = try conv2D(second, conv2, residual: shortcut, in: workspace)
         return try out.divided(by: options.outputScale, in: workspace)
     }
 }

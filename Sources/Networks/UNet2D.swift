@@ -26,7 +26,7 @@ public final class UNet2D: Sendable {
         let projection: TimeProjection
         switch config.timeEmbeddingType {
         case "fourier":
-            projection = .fourier(frequencies: try weights.parameter("time_proj.weight", [c[0]]))
+            projection = .fourier(frequencies: try weights.read("time_proj.weight", [c[0]]))
         case "learned":
             let rows = config.numTrainTimesteps ?? 0
             projection = .learned(table: try weights.table("time_proj", rows, c[0]), rows: rows, width: c[0])
@@ -135,7 +135,7 @@ public final class UNet2D: Sendable {
         state.image = nil
         for block in parts.upBlocks { try block(&state, embedding, in: workspace) }
 
-        let h = try groupNorm(state.sample, parts.convNormOut, activation: .silu, in: workspace)
+        let h = try normalized(state.sample, parts.convNormOut, activation: .silu, in: workspace)
         let out = try conv2D(h, parts.convOut, residual: state.image, in: workspace)
         if case .fourier = parts.timeProj {
             for i in 0..<out.n {

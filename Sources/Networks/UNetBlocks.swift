@@ -212,7 +212,7 @@ struct UpBlock {
             if let attention = attentions.first { state.sample = try attention(state.sample, in: workspace) }
             state.image = try state.image.map { try firUpsample2x($0, in: workspace) }
             if let skipOutput {
-                let h = try groupNorm(state.sample, skipOutput.norm, activation: .silu, in: workspace)
+                let h = try normalized(state.sample, skipOutput.norm, activation: .silu, in: workspace)
                 state.image = try conv2D(h, skipOutput.conv, residual: state.image, in: workspace)
             }
         }

@@ -12,14 +12,25 @@ public final class Model: Sendable {
     public let schedule: NoiseSchedule
     public let fingerprint: String
     public let parameterCount: Int
-    /// Memory that the weights hold.
-    public let weightBytes: Int
+    /// Memory that the weights hold, and that filters kept transformed do.
+    public let weightBytes, cacheBytes: Int
     /// Threads that one call may use.
     public let threads: Int
+    /// For calls that have no session.
+    public let idle = IdleWorkspace()
+
+    public struct Options: Sendable {
+        /// 0: as many as the process may use CPUs.
+        public var threads: Int
+        /// Memory that filters kept transformed may take.
+        public var cacheBytes: Int
+
+        public init(threads: Int = 0, cacheBytes: Int = 0) { (self.threads, self.cacheBytes) = (threads, cacheBytes) }
+    }
 
     /// Opens a diffusers folder: model_index.json, unet/, scheduler/.
-    public init(_ folder: Folder, threads: Int = 0) throws {
-        self.threads = threads > 0 ? threads : usableCPUs
+    public init(_ folder: Folder, _ options: Options = Options()) throws {
+        threads = options.threads > 0 ? options.threads : usableCPUs
         let index = try JSONObject(folder, "model_index.json")
         let pipelines = ["DDPMPipeline", "DDIMPipeline"]
         let pipeline = try index.string("_class_name")
@@ -50,10 +61,10 @@ public final class Model: Sendable {
                     + "\"in_channels\" with the scheduler's variance_type \"\(schedulerConfig.varianceType.rawValue)\"")
         }
         let checkpoint = try CheckpointSource.open(folder, component: "unet")
-        let counter = CountingSource(checkpoint)
-        unet = try UNet2D(config, Weights(counter))
+        let counter = CountingSource(checkpoint, cacheBytes: options.cacheBytes)
+        unet = try UNet2D(config, Weights(counter, threads: threads))
         try checkpoint.finish()
-        (parameterCount, weightBytes) = (counter.count, counter.bytes)
+        (parameterCount, weightBytes, cacheBytes) = (counter.count, counter.bytes, counter.cachedBytes)
         fingerprint = try checkpoint.fingerprint()
     }
 

@@ -10,11 +10,12 @@ extension Model {
         into prediction: UnsafeMutablePointer<Float>
     ) throws {
         try unet.checkClassInput(classInput)
-        let workspace = Workspace(threads: threads)
-        let x = try Tensor(batch, height, width, channels, in: workspace)
-        fromNCHW(sample, into: x)
-        let denoiser = unmodulated(self, classInput: classInput, in: workspace)
-        toNCHW(try denoiser(x, timesteps), into: prediction)
+        try idle.withWorkspace(threads: threads) { workspace in
+            let x = try Tensor(batch, height, width, channels, in: workspace)
+            fromNCHW(sample, into: x)
+            let denoiser = unmodulated(self, classInput: classInput, in: workspace)
+            toNCHW(try denoiser(x, timesteps), into: prediction)
+        }
     }
 
     /// e + weight * (M(x, e, t, y) - e).
@@ -26,21 +27,22 @@ extension Model {
     ) throws {
         try check(modulator, otherBase: true)
         try Session.check(weight: weight)
-        let workspace = Workspace(threads: threads)
-        let x = try Tensor(batch, height, width, channels, in: workspace)
-        let e = try Tensor(batch, height, width, channels, in: workspace)
-        fromNCHW(sample, into: x)
-        fromNCHW(prediction, into: e)
-        var given = Conditions(modulator, n: batch, h: height, w: width)
-        for (i, (modality, images)) in conditions.enumerated() {
-            if conditions[..<i].contains(where: { $0.modality == modality }) {
-                throw MCMError(.invalidArgument, "modality \"\(modality)\" is given twice")
+        try idle.withWorkspace(threads: threads) { workspace in
+            let x = try Tensor(batch, height, width, channels, in: workspace)
+            let e = try Tensor(batch, height, width, channels, in: workspace)
+            fromNCHW(sample, into: x)
+            fromNCHW(prediction, into: e)
+            var given = Conditions(modulator, n: batch, h: height, w: width)
+            for (i, (modality, images)) in conditions.enumerated() {
+                if conditions[..<i].contains(where: { $0.modality == modality }) {
+                    throw MCMError(.invalidArgument, "modality \"\(modality)\" is given twice")
+                }
+                try given.set(modality, images, in: workspace)
             }
-            try given.set(modality, images, in: workspace)
+            let module = Modulation(modulator: modulator, conditions: try given.tensor(in: workspace), weight: weight)
+            let denoiser = modulated({ _, _ in e }, by: weight == 0 ? [] : [module], in: workspace)
+            toNCHW(try denoiser(x, timesteps), into: out)
         }
-        let module = Modulation(modulator: modulator, conditions: try given.tensor(in: workspace), weight: weight)
-        let denoiser = modulated({ _, _ in e }, by: weight == 0 ? [] : [module], in: workspace)
-        toNCHW(try denoiser(x, timesteps), into: out)
     }
 
     /// The bytes of one sample (channels, height, width), channels interleaved.

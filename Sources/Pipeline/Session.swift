@@ -20,13 +20,16 @@ public final class Session {
     public let model: Model
     public let batch, height, width: Int
     public let scheduler: any Scheduler
-    private let workspace: Workspace
+    private let workspace: Workspace  // of one step
+    private let store: Workspace  // of what stays from step to step
 
     /// Steps done.
     public private(set) var step = 0
     private var generators: [Generator] = []  // one for the batch, or one per image; empty before seeding
     private var sample: Tensor  // x_t, (batch, height, width, channels)
-    private var original: Tensor?  // the predicted x_0 of the last step, same shape
+    private var original: Tensor  // the predicted x_0 of the last step, same shape
+    private var hasOriginal = false
+    private var spare: (sample: Tensor, original: Tensor)  // what the next step writes into
     private var classInput: [Float]
     private var attachments: [Attachment] = []
     private var lastID: UInt32 = 0
@@ -66,11 +69,18 @@ public final class Session {
         _ = try model.sampleCount(batch: batch, height: height, width: width, channels: model.predictionChannels)
         scheduler = try model.scheduler(options.scheduler, steps: options.steps, eta: options.eta)
         workspace = Workspace(threads: model.threads)
-        sample = try Tensor(batch, height, width, model.channels, in: workspace)
+        let store = Workspace(threads: model.threads)
+        let tensors = try (0..<4).map { [batch, height, width] _ in
+            try Tensor(batch, height, width, model.channels, in: store)
+        }
+        (sample, original, spare) = (tensors[0], tensors[1], (tensors[2], tensors[3]))
+        self.store = store
         sample.data.update(repeating: 0, count: sample.count)
         classInput = []
     }
 
+    /// Memory that it holds for activations, samples and conditions.
+    public var bytes: Int { workspace.bytes + store.bytes }
     public var steps: Int { scheduler.timesteps.count }
     public var isSeeded: Bool { !generators.isEmpty }
     /// Floats of a batch of samples.
@@ -87,18 +97,17 @@ public final class Session {
             throw MCMError(.size, "\(seeds.count) seeds, expected 1 or the batch size \(batch)")
         }
         var fresh = seeds.map { Generator(seed: $0) }
-        let noise = try draw(&fresh)
-        (sample, original, generators, step) = (noise, nil, fresh, 0)
+        try draw(&fresh, into: spare.sample)
+        swap(&sample, &spare.sample)
+        (hasOriginal, generators, step) = (false, fresh, 0)
     }
 
     /// A normal draw of the sample's shape, in the order in which diffusers' randn_tensor draws (n, c, h, w).
-    private func draw(_ generators: inout [Generator]) throws -> Tensor {
+    private func draw(_ generators: inout [Generator], into noise: Tensor) throws {
         let order = try Tensor(batch, height, width, model.channels, in: workspace)
-        let noise = try Tensor(batch, height, width, model.channels, in: workspace)
         let share = order.count / generators.count
         for i in generators.indices { generators[i].normal(into: order.data + i * share, count: share) }
         fromNCHW(order.data, into: noise)
-        return noise
     }
 
     /// batch * classInputSize numbers.
@@ -146,7 +155,7 @@ public final class Session {
     }
 
     public func setCondition(_ id: UInt32, _ modality: String, _ images: [ImageView]) throws {
-        try attachments[index(id)].conditions.set(modality, images, in: workspace)
+        try attachments[index(id)].conditions.set(modality, images, in: store)
     }
 
     /// The same for all images from a PNG file.
@@ -212,7 +221,7 @@ public final class Session {
             modules.append(
                 Modulation(
                     modulator: attachments[i].conditions.modulator,
-                    conditions: try attachments[i].conditions.tensor(in: workspace), weight: attachments[i].weight))
+                    conditions: try attachments[i].conditions.tensor(in: store), weight: attachments[i].weight))
         }
         let denoiser = modulated(
             unmodulated(model, classInput: classInput, in: workspace), by: modules, in: workspace)
@@ -220,21 +229,26 @@ public final class Session {
         let (e, variance) = try split(prediction)
 
         var next = generators
-        let noise = scheduler.needsNoise(step) ? try draw(&next) : nil
-        let previous = try Tensor(batch, height, width, model.channels, in: workspace)
-        let x0 = try Tensor(batch, height, width, model.channels, in: workspace)
+        var noise: Tensor?
+        if scheduler.needsNoise(step) {
+            let drawn = try Tensor(batch, height, width, model.channels, in: workspace)
+            try draw(&next, into: drawn)
+            noise = drawn
+        }
         scheduler.step(
             step,
             StepInput(
                 batch: batch, count: sample.count, sample: sample.data, prediction: e.data, variance: variance?.data,
                 noise: noise?.data),
-            into: StepOutput(sample: previous.data, x0: x0.data))
-        if let bad = previous.buffer.first(where: { !$0.isFinite }) {
+            into: StepOutput(sample: spare.sample.data, x0: spare.original.data))
+        if let bad = spare.sample.buffer.first(where: { !$0.isFinite }) {
             throw MCMError(
                 .invalidArgument,
                 "step \(step) gives \(bad): the sample, a condition or a weight is too large")
         }
-        (sample, original, generators, step) = (previous, x0, next, step + 1)
+        swap(&sample, &spare.sample)
+        swap(&original, &spare.original)
+        (hasOriginal, generators, step) = (true, next, step + 1)
     }
 
     /// Prediction and learned variance, if the network's output has both.
@@ -268,9 +282,7 @@ public final class Session {
             throw MCMError(
                 .invalidArgument, "the sample holds \(values[bad]) at element \(bad), expected finite numbers")
         }
-        let fresh = try Tensor(batch, height, width, model.channels, in: workspace)
-        fromNCHW(values, into: fresh)
-        sample = fresh
+        fromNCHW(values, into: sample)
     }
 
     /// The predicted x_0 as (batch, channels, height, width).
@@ -289,7 +301,7 @@ public final class Session {
     }
 
     private func predictedOriginal() throws -> Tensor {
-        guard let original else { throw MCMError(.state, "no step has been taken since the session was seeded") }
+        guard hasOriginal else { throw MCMError(.state, "no step has been taken since the session was seeded") }
         return original
     }
 }

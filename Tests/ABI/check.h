@@ -29,11 +29,20 @@ void check_status(const char *file, int line, const char *text, mcm_status expec
 #define MESSAGE(part) CHECK(strstr(mcm_last_error(), part) != NULL)
 #define SAME(a, b, bytes) CHECK(memcmp(a, b, bytes) == 0)
 
-/* The folder of the fashion example, and an empty folder to write into. */
-extern const char *fashion, *scratch;
+/* Defined if this program may stand before the C library with functions of its own. With clang's sanitizers it may not:
+ * they are linked into it and have their own. */
+#define MAY_REPLACE_FUNCTIONS
+#ifdef __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#undef MAY_REPLACE_FUNCTIONS
+#endif
+#endif
+
+/* The path of this program, the folder of the fashion example, and an empty folder to write into. */
+extern const char *program, *fashion, *scratch;
 
 /* Each file's tests, ended by an empty one. */
-extern const test attachment_tests[], image_tests[], input_tests[], level_tests[], model_tests[], modulator_tests[],
-    null_tests[], part_tests[], session_tests[], thread_tests[];
+extern const test attachment_tests[], image_tests[], input_tests[], level_tests[], memory_tests[], model_tests[],
+    modulator_tests[], null_tests[], part_tests[], process_tests[], session_tests[], thread_tests[];
 
 #endif

@@ -12,7 +12,7 @@
 
 enum { TIME_LIMIT = 600 }; /* seconds for one test: a hang is a failure */
 
-const char *fashion, *scratch;
+const char *program, *fashion, *scratch;
 
 void check_failed(const char *file, int line, const char *text) {
     printf("%s:%d: %s\n    mcm_last_error: %s\n", file, line, text, mcm_last_error());
@@ -59,11 +59,13 @@ static int passes(const test *t) {
 
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
+    program = argv[0];
     fashion = argv[1];
     scratch = argv[2];
     const char *part = argc > 3 ? argv[3] : "";
     const test *const files[] = {part_tests,      image_tests,   null_tests,       input_tests, model_tests,
-                                 modulator_tests, session_tests, attachment_tests, level_tests, thread_tests};
+                                 modulator_tests, session_tests, attachment_tests, level_tests, memory_tests,
+                                 thread_tests,    process_tests};
     int passed = 0, failed = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         for (const test *t = files[i]; t->run; t++)

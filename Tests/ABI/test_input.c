@@ -95,12 +95,16 @@ static void struct_sizes_of_infos(void) {
     mcm_modulator_info module = MCM_MODULATOR_INFO_INIT;
     mcm_modality_info modality = MCM_MODALITY_INFO_INIT;
     mcm_session_state state = MCM_SESSION_STATE_INIT;
+    mcm_memory memory = MCM_MEMORY_INIT;
     WRONG_SIZES(model.struct_size, mcm_model_get_info(ok.model, &model));
     WRONG_SIZES(module.struct_size, mcm_modulator_get_info(ok.module, &module));
     WRONG_SIZES(modality.struct_size, mcm_modulator_get_modality(ok.module, 0, &modality));
     WRONG_SIZES(state.struct_size, mcm_session_get_state(ok.session, &state));
+    WRONG_SIZES(memory.struct_size, mcm_model_get_memory(ok.model, &memory));
+    WRONG_SIZES(memory.struct_size, mcm_session_get_memory(ok.session, &memory));
     /* Nothing was written. */
     CHECK(model.width == 0 && module.modality_count == 0 && modality.name[0] == '\0' && state.steps == 0);
+    CHECK(memory.threads == 0 && memory.weights == 0 && memory.arena == 0);
     free_all();
 }
 
@@ -141,6 +145,13 @@ static void structs_are_not_read_beyond_their_size(void) {
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_modulator_get_info(ok.module, end));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_modulator_get_modality(ok.module, 0, end));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_session_get_state(ok.session, end));
+    STATUS(MCM_ERROR_STRUCT_SIZE, mcm_model_get_memory(ok.model, end));
+    STATUS(MCM_ERROR_STRUCT_SIZE, mcm_session_get_memory(ok.session, end));
+    /* Model options of the first header, before cache_bytes. */
+    static const uint32_t first[] = {8, 1};
+    memcpy(end, first, sizeof first);
+    OK(mcm_model_open(path_in(fashion, "base"), end, &model));
+    mcm_model_free(model);
     munmap(memory, 2 * PAGE);
     free_all();
 }

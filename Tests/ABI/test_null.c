@@ -51,6 +51,7 @@ static void init_of_null(void) {
     mcm_image_init(NULL, sizeof(mcm_image));
     mcm_model_options_init(NULL, sizeof(mcm_model_options));
     mcm_model_info_init(NULL, sizeof(mcm_model_info));
+    mcm_memory_init(NULL, sizeof(mcm_memory));
     mcm_modulator_info_init(NULL, sizeof(mcm_modulator_info));
     mcm_modality_info_init(NULL, sizeof(mcm_modality_info));
     mcm_condition_init(NULL, sizeof(mcm_condition));
@@ -100,6 +101,9 @@ static void null_to_model(void) {
     mcm_model_info info = MCM_MODEL_INFO_INIT;
     INVALID(mcm_model_get_info(NULL, &info));
     INVALID(mcm_model_get_info(ok.model, NULL));
+    mcm_memory memory = MCM_MEMORY_INIT;
+    INVALID(mcm_model_get_memory(NULL, &memory));
+    INVALID(mcm_model_get_memory(ok.model, NULL));
     INVALID(mcm_model_predict(NULL, 1, 8, 8, ok.x, 64, &ok.t, NULL, 0, ok.e, 64));
     INVALID(mcm_model_predict(ok.model, 1, 8, 8, NULL, 64, &ok.t, NULL, 0, ok.e, 64));
     INVALID(mcm_model_predict(ok.model, 1, 8, 8, ok.x, 64, NULL, NULL, 0, ok.e, 64));
@@ -176,6 +180,7 @@ static void null_to_session(void) {
     uint64_t seed = 1;
     uint32_t id;
     mcm_session_state state = MCM_SESSION_STATE_INIT;
+    mcm_memory memory = MCM_MEMORY_INIT;
     INVALID(mcm_session_create(NULL, NULL, &session));
     INVALID(mcm_session_create(ok.model, NULL, NULL));
     INVALID(mcm_session_seed(NULL, &seed, 1));
@@ -207,6 +212,8 @@ static void null_to_session(void) {
     INVALID(mcm_session_run(NULL, NULL, NULL));
     INVALID(mcm_session_get_state(NULL, &state));
     INVALID(mcm_session_get_state(ok.session, NULL));
+    INVALID(mcm_session_get_memory(NULL, &memory));
+    INVALID(mcm_session_get_memory(ok.session, NULL));
     INVALID(mcm_session_get_sample(NULL, ok.x, 64));
     INVALID(mcm_session_get_sample(ok.session, NULL, 64));
     INVALID(mcm_session_set_sample(NULL, ok.x, 64));

@@ -82,6 +82,7 @@ static void initialisers_equal_macros(void) {
     SAME_AS_MACRO(mcm_image, MCM_IMAGE_INIT, mcm_image_init);
     SAME_AS_MACRO(mcm_model_options, MCM_MODEL_OPTIONS_INIT, mcm_model_options_init);
     SAME_AS_MACRO(mcm_model_info, MCM_MODEL_INFO_INIT, mcm_model_info_init);
+    SAME_AS_MACRO(mcm_memory, MCM_MEMORY_INIT, mcm_memory_init);
     SAME_AS_MACRO(mcm_modulator_info, MCM_MODULATOR_INFO_INIT, mcm_modulator_info_init);
     SAME_AS_MACRO(mcm_modality_info, MCM_MODALITY_INFO_INIT, mcm_modality_info_init);
     SAME_AS_MACRO(mcm_condition, MCM_CONDITION_INIT, mcm_condition_init);
@@ -96,9 +97,10 @@ static void initialisers_equal_macros(void) {
 static void layout_of_structs(void) {
 #define LAYOUT(type, bytes, last, offset) CHECK(sizeof(type) == (bytes) && offsetof(type, last) == (offset))
     LAYOUT(mcm_image, 40, row_stride, 32);
-    LAYOUT(mcm_model_options, 8, threads, 4);
+    LAYOUT(mcm_model_options, 16, cache_bytes, 8);
     LAYOUT(mcm_memory_file, 24, size, 16);
     LAYOUT(mcm_model_info, 80, fingerprint, 56);
+    LAYOUT(mcm_memory, 32, arena, 24);
     LAYOUT(mcm_modulator_info, 48, base_fingerprint, 24);
     LAYOUT(mcm_modality_info, 80, name, 16);
     LAYOUT(mcm_condition, 24, images, 16);

@@ -51,6 +51,30 @@ struct CheckpointTests {
         }
     }
 
+    /// Infinities and NaNs are named by tensor and element; so is what a layer says of its elements.
+    @Test func numbersThatAreNotFinite() throws {
+        for (bad, text) in [(Float.infinity, "inf"), (-.infinity, "-inf"), (.nan, "nan")] {
+            for dtype in [DType.f32, .f16] {
+                let bytes = try SafetensorsWriter.serialize([
+                    .init(name: "a.b", shape: [2, 2], dtype: dtype, values: [1, 2, bad, bad])
+                ])
+                try withFile(bytes) { file in
+                    let weights = Weights(try CheckpointSource(file), threads: 2)["a"]
+                    #expect(weights.threads == 2)
+                    let message = "tensor \"a.b\" holds \(text) at element 2, expected finite numbers"
+                    expectFailure(.format, message) { try weights.read("b", [2, 2]) }
+                    expectFailure(.format, message) {
+                        try weights.withElements("b", [2, 2]) { try PackedMatrix($0, n: 2, inputs: 2, threads: 1) }
+                    }
+                    // Other errors pass unchanged.
+                    expectFailure(.state, "asleep") {
+                        try weights.withElements("b", [2, 2]) { _ in throw MCMError(.state, "asleep") }
+                    }
+                }
+            }
+        }
+    }
+
     @Test func deprecatedAttentionNames() throws {
         let old = ["query", "key", "value", "proj_attn"].flatMap { name in
             [("mid.attentions.0.\(name).weight", [4, 2]), ("mid.attentions.0.\(name).bias", [4])]

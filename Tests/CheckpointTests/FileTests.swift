@@ -27,6 +27,29 @@ struct FileTests {
         expectFailure(.io, "has shrunk to 20 bytes") { try values(file, "conv.bias") }
     }
 
+    /// Tensors of a mapped file, larger than pages and at odd places, may be read again and again in any order.
+    @Test func mappedTensorsAreReadAgain() throws {
+        let folder = try TemporaryFolder()
+        let tensors = (0..<6).map { i in
+            let count = [5000, 3, 0, 12_345, 1, 2048][i]
+            return SafetensorsWriter.Tensor(
+                name: "\(i)", shape: [count], dtype: i % 2 == 0 ? .f16 : .f32,
+                values: (0..<count).map { Float(($0 + i) % 1000) })
+        }
+        try folder.add("file", SafetensorsWriter.serialize(tensors))
+        let file = try SafetensorsFile(MappedFile(path: folder.path + "/file"), name: "file")
+        for _ in 0..<2 {
+            for tensor in tensors + tensors.reversed() {
+                try #expect(values(file, tensor.name) == tensor.values)
+                // While one is lent, its neighbours may be read.
+                try file.withElements("3") { elements in
+                    try #expect(values(file, tensor.name) == tensor.values)
+                    #expect((0..<elements.count).allSatisfy { elements[$0] == tensors[3].values[$0] })
+                }
+            }
+        }
+    }
+
     @Test func names() throws {
         for good in ["a", "unet/config.json", "a..b/...", "é.json"] { #expect(Folder.staysInside(good)) }
         for bad in ["", "/", "/etc/passwd", "..", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "a\0b", "a\nb"] {

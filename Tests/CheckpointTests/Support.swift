@@ -19,12 +19,16 @@ func withFile<R>(_ bytes: [UInt8], _ body: (SafetensorsFile) throws -> R) throws
 
 /// All elements of a tensor.
 func values(_ file: SafetensorsFile, _ name: String) throws -> [Float] {
-    let count = try #require(file.info(name)).count
-    var result = [Float](repeating: .nan, count: count)
-    try result.withUnsafeMutableBufferPointer { buffer in
-        if let base = buffer.baseAddress { try file.copy(name, into: base, count: count) }
+    try file.withElements(name) { elements in
+        try #require(elements.count == file.info(name)?.count)
+        let result = [Float](unsafeUninitializedCapacity: elements.count) { buffer, initialized in
+            if let base = buffer.baseAddress { elements.widen(into: base) }
+            initialized = elements.count
+        }
+        // One by one, elements are what they are together.
+        #expect(result.indices.allSatisfy { result[$0].bitPattern == elements[$0].bitPattern || result[$0].isNaN })
+        return result
     }
-    return result
 }
 
 /// Expects `body` to throw an MCMError of this kind whose one line contains `text`.

@@ -5,34 +5,10 @@ import Testing
 @testable import Kernels
 
 @Suite struct ActivationTests {
-    @Test func expIsWithin2e7() {
-        let steps = 1 << 20
-        var worst = 0.0
-        for i in stride(from: 0, to: steps, by: 8) {
-            var x = V8()
-            for lane in 0..<8 { x[lane] = -87.3 + 175.6 * Float(i + lane) / Float(steps - 1) }
-            let y = exp(x)
-            for lane in 0..<8 {
-                let error = abs(Double(y[lane]) / Glibc.exp(Double(x[lane])) - 1)
-                worst = error <= worst ? worst : error  // NaN is kept
-            }
-        }
-        #expect(worst <= 2e-7)
-        #expect(exp(V8())[0] == 1)
-    }
-
-    @Test func expSaturatesAndKeepsNaN() {
-        let low = exp(V8(repeating: -87.3))[0], high = exp(V8(repeating: 88.3))[0]
-        #expect(low > 0 && low < 1.3e-38 && high > 2e38 && high.isFinite)
-        let y = exp(V8(-.infinity, .nan, -1000, .infinity, 88.4, -.greatestFiniteMagnitude, -.nan, 1e30))
-        #expect(y[0] == low && y[2] == low && y[5] == low)
-        #expect(y[3] == high && y[4] == high && y[7] == high)
-        #expect(y[1].isNaN && y[6].isNaN)
-    }
-
-    /// relative: of the value; absolute: of |x|, where the exact value vanishes against x.
+    /// relative: of the value; absolute: of |x|, where the exact value vanishes against x. gelu(x) is x / 2 times a sum
+    /// that holds erf, whose error is 5e-7.
     @Test(arguments: [
-        (Activation.silu, 3e-7, 2e-38), (.mish, 6e-7, 2e-38), (.gelu, 3e-7, 6e-8), (.relu, 0, 0),
+        (Activation.silu, 3e-7, 2e-38), (.mish, 6e-7, 2e-38), (.gelu, 3e-7, 2.5e-7), (.relu, 0, 0),
     ])
     func equalsTheDefinition(activation: Activation, relative: Double, absolute: Double) throws {
         let steps = 1 << 17

@@ -20,6 +20,89 @@ import Testing
         #expect(relativeError(values(out), naive(q, k, v, heads: heads)) <= 1e-6)
     }
 
+    /// Keys are taken in blocks of 256: one, one and a rest, two and a rest.
+    @Test(arguments: [255, 256, 257, 511, 512, 513]) func blocksOfKeysMeetSeamlessly(tokens: Int) throws {
+        let workspace = try poisoned(threads: 2)
+        let q = try random(1, 1, 50, 2 * 20, seed: 20, in: workspace)
+        let k = try random(1, 1, tokens, 2 * 20, seed: 21, in: workspace)
+        let v = try random(1, 1, tokens, 2 * 20, seed: 22, in: workspace)
+        for i in 0..<q.count { q.data[i] *= 3 }
+        let out = try attention(q, k, v, heads: 2, in: workspace)
+        #expect(relativeError(values(out), naive(q, k, v, heads: 2)) <= 1e-6)
+        #expect(try sameOnAnyThreads { try attention(q, k, v, heads: 2, in: $0) })
+    }
+
+    /// 64 x 64 pixels; every 131st query is checked.
+    @Test func manyTokens() throws {
+        let workspace = try poisoned(threads: 2)
+        let q = try random(1, 64, 64, 32, seed: 23, in: workspace)
+        let k = try random(1, 64, 64, 32, seed: 24, in: workspace)
+        let v = try random(1, 64, 64, 32, seed: 25, in: workspace)
+        let out = values(try attention(q, k, v, heads: 1, in: workspace))
+        let some = Array(stride(from: 0, to: 4096, by: 131))
+        func pick(_ x: [Float]) -> [Float] { some.flatMap { x[($0 * 32)..<($0 * 32 + 32)] } }
+        let few = try tensor(1, 1, some.count, 32, pick(values(q)), in: workspace)
+        let found = pick(out)
+        #expect(relativeError(found, naive(few, k, v, heads: 1)) <= 2e-6)
+        // A query does not depend on those beside it.
+        #expect(sameBits(values(try attention(few, k, v, heads: 1, in: workspace)), found))
+    }
+
+    /// One key far above the others, in every block in turn: what earlier blocks summed must shrink to nothing, and
+    /// what later ones add must not count. All exact but for the rescaling, so that a key that takes all gives its
+    /// value.
+    @Test(arguments: [0, 255, 256, 400, 599]) func largeDifferencesBetweenBlocks(place: Int) throws {
+        let workspace = try poisoned()
+        let q = try random(1, 1, 3, 16, seed: 26, in: workspace)
+        let k = try random(1, 1, 600, 16, seed: 27, in: workspace)
+        let v = try random(1, 1, 600, 16, seed: 28, in: workspace)
+        for (size, bound) in [(Float(5), 2e-6), (50, 1e-6), (500, 1e-6)] {
+            let rising = try tensor(1, 1, 600, 16, values(k), in: workspace)
+            for j in 0..<16 { rising.data[place * 16 + j] = size * q.data[j] }
+            let out = try attention(q, rising, v, heads: 1, in: workspace)
+            #expect(relativeError(values(out), naive(q, rising, v, heads: 1)) <= bound, "\(size)")
+            if size == 500 {
+                let first = Array(values(out)[..<16])
+                #expect(relativeError(first, Array(values(v)[(place * 16)..<(place * 16 + 16)])) <= 1e-7)
+            }
+        }
+    }
+
+    /// Scores that rise, and fall, by 150 from block to block, more than exp can express.
+    @Test(arguments: [Float(1), -1]) func scoresRiseAndFall(sign: Float) throws {
+        let workspace = try poisoned()
+        let q = try tensor(1, 1, 2, 16, [Float](repeating: 1, count: 32), in: workspace)
+        let k = try random(1, 1, 1000, 16, seed: 29, in: workspace)
+        for i in 0..<k.count { k.data[i] = 0.1 * k.data[i] + sign * Float(i / 16 / 256) * 37.5 }
+        let v = try random(1, 1, 1000, 16, seed: 30, in: workspace)
+        let out = try attention(q, k, v, heads: 1, in: workspace)
+        // Scores of 450 are rounded to 3e-5.
+        #expect(relativeError(values(out), naive(q, k, v, heads: 1)) <= 3e-5)
+    }
+
+    /// A NaN in a query spoils its row; in a key or a value, all rows of its head. No other.
+    @Test func notANumberStays() throws {
+        let workspace = try poisoned(threads: 2)
+        let clean = try (0..<3).map { try random(2, 1, 300, 2 * 8, seed: 31 + UInt64($0), in: workspace) }
+        let expected = values(try attention(clean[0], clean[1], clean[2], heads: 2, in: workspace))
+        for spoilt in 0..<3 {
+            for token in [0, 17, 255, 256, 299] {
+                let x = try clean.map { try tensor(2, 1, 300, 16, values($0), in: workspace) }
+                x[spoilt].data[(300 + token) * 16 + 8] = .nan  // second image, second head
+                let out = values(try attention(x[0], x[1], x[2], heads: 2, in: workspace))
+                var right = true
+                for i in out.indices {
+                    let (image, query, channel) = (i / 4800, i / 16 % 300, i % 16)
+                    let isMeant =
+                        image == 1 && channel >= 8
+                        && (spoilt == 1 || spoilt == 0 && query == token || spoilt == 2 && channel == 8)
+                    right = right && (isMeant ? out[i].isNaN : out[i].bitPattern == expected[i].bitPattern)
+                }
+                #expect(right, "\(["query", "key", "value"][spoilt]) \(token)")
+            }
+        }
+    }
+
     @Test func pixelsAreTokens() throws {
         let workspace = try poisoned()
         let q = try random(2, 4, 5, 12, seed: 4, in: workspace)

@@ -60,7 +60,7 @@ import Testing
         try expectMisfit("batch") { try concatenate([x, zeros(1, 4, 4, 8)], in: workspace) }
         try expectMisfit("combine") { try combine(x, zeros(2, 4, 4, 9), in: workspace, +) }
 
-        let matrix = try PackedMatrix(k: 8, n: 5) { _, _ in 0 }
+        let matrix = try matrix(k: 8, n: 5) { _, _ in 0 }
         try expectMisfit("inputs") { try linear(zeros(2, 4, 4, 7), matrix, bias: nil, in: workspace) }
         try expectMisfit("residual") { try linear(x, matrix, bias: nil, residual: x, in: workspace) }
 

@@ -139,7 +139,7 @@ private func endAfter(seconds: UInt32) {
 }
 
 /// Runs `body` on `count` threads that the library does not know, at the same time.
-private func onHostThreads(_ count: Int, _ body: (Int) -> Void) {
+func onHostThreads(_ count: Int, _ body: (Int) -> Void) {
     withoutActuallyEscaping(body) { body in
         final class Start {
             let index: Int

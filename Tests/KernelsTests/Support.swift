@@ -1,16 +1,11 @@
 import Kernels
 import TestSupport
 
-/// A workspace whose first blocks hold NaN: what a kernel reads before it has written it shows.
-func poisoned(threads: Int = 1) throws -> Workspace {
+/// A workspace whose first chunk, of 8 MiB, holds NaN: what a kernel reads before it has written it shows.
+func poisoned(threads: Int = 1, floats: Int = 1 << 21) throws -> Workspace {
     let workspace = Workspace(threads: threads)
-    var blocks: [Tensor] = []
-    for size in 4...17 {
-        for _ in 0..<3 {
-            blocks.append(try Tensor(1, 1, 1, 1 << size, in: workspace))
-            blocks.last!.buffer.update(repeating: .nan)
-        }
-    }
+    let x = try Tensor(1, 1, 1, floats, in: workspace)
+    withExtendedLifetime(x) { x.buffer.update(repeating: .nan) }
     return workspace
 }
 
@@ -61,14 +56,34 @@ func worstDifference(_ out: [Float], _ reference: [Float]) -> Double {
     return worst
 }
 
+/// The matrix (k, n) of these values, rounded to `element`.
+func matrix(
+    k: Int, n: Int, element: PanelElement = .f32, _ value: (_ row: Int, _ column: Int) -> Float
+) throws -> PackedMatrix {
+    // As PyTorch stores it: (outputs, inputs).
+    try packed((0..<(n * k)).map { value($0 % k, $0 / k) }, n: n, inputs: k, element: element)
+}
+
+/// filters: (n, inputs, taps), rounded to `element`
+func packed(
+    _ filters: [Float], n: Int, inputs: Int, taps: Int = 1, inputMajor: Bool = true, element: PanelElement = .f32,
+    threads: Int = 1
+) throws -> PackedMatrix {
+    try withStored(filters, as: element) {
+        try PackedMatrix($0, n: n, inputs: inputs, taps: taps, inputMajor: inputMajor, threads: threads)
+    }
+}
+
 extension Conv2D {
     init(
         weight: [Float], bias: [Float]?, inputs: Int, outputs: Int, kernel: Int, stride: Int = 1, padBefore: Int,
-        padAfter: Int
+        padAfter: Int, element: PanelElement = .f32, threads: Int = 1
     ) throws {
-        try self.init(
-            weight: FloatBuffer(weight), bias: bias.map { try FloatBuffer($0) }, inputs: inputs, outputs: outputs,
-            kernel: kernel, stride: stride, padBefore: padBefore, padAfter: padAfter)
+        self = try withStored(weight, as: element) {
+            try Conv2D(
+                weight: $0, bias: bias.map { try FloatBuffer($0) }, inputs: inputs, outputs: outputs, kernel: kernel,
+                stride: stride, padBefore: padBefore, padAfter: padAfter, threads: threads)
+        }
     }
 }
 
@@ -77,4 +92,22 @@ extension GroupNorm {
         try self.init(
             groups: groups, epsilon: epsilon, weight: FloatBuffer(weight), bias: FloatBuffer(bias))
     }
+}
+
+/// The generator of Steele, Lea and Flood, 2014, for choices that a seed repeats.
+struct SplitMix: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+        return z ^ z >> 31
+    }
+
+    mutating func int(_ range: ClosedRange<Int>) -> Int { .random(in: range, using: &self) }
+    mutating func bool() -> Bool { .random(using: &self) }
 }

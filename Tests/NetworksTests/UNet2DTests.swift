@@ -29,6 +29,38 @@ import Testing
         }
     }
 
+    /// The network's first run makes the arena, those after it find it: the same bits in no more memory. Nor do filters
+    /// kept change a bit.
+    @Test func theFirstRunTakesAllMemory() throws {
+        let names = ["ddpm_cifar10", "ncsnpp_small", "scale_shift", "resample_resnet", "attention_1024_tokens"]
+        for c in try Fixture("unet2d").cases where names.contains(try c.string("name")) {
+            let name = try c.string("name")
+            let config = try UNet2DConfig(c.object("config"))
+            let net = try UNet2D(config, Weights(GoldenWeights()))
+            let counter = CountingSource(GoldenWeights(), cacheBytes: .max)
+            let cached = try UNet2D(config, Weights(counter))
+            #expect(counter.cachedBytes > 0)
+
+            let inputs = Workspace(threads: 1), workspace = Workspace(threads: 2)
+            let x = try Tensor(c.int("batch"), c.int("height"), c.int("width"), config.inChannels, in: inputs)
+            fromNCHW(randn(x.count, seed: UInt64(try c.int("seed"))), into: x)
+            let timesteps = try c.doubles("timesteps").map { Float($0) }
+            func bits(_ net: UNet2D) throws -> [UInt32] {
+                try net(x, timesteps: timesteps, in: workspace).buffer.map { $0.bitPattern }
+            }
+            let first = try bits(net)
+            let bytes = workspace.bytes
+            for _ in 0..<3 {
+                #expect(try bits(net) == first, "\(name)")
+                #expect(workspace.bytes == bytes, "\(name)")
+            }
+            #expect(try bits(cached) == first, "\(name)")
+            let both = workspace.bytes
+            #expect(try bits(net) == first && bits(cached) == first, "\(name)")
+            #expect(workspace.bytes == both, "\(name)")
+        }
+    }
+
     @Test func blocksThatDoNotFitTogetherAreErrors() throws {
         for (down, up) in [
             (["DownBlock2D", "SkipDownBlock2D", "DownBlock2D"], ["UpBlock2D", "UpBlock2D", "UpBlock2D"]),

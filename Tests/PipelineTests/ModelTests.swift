@@ -8,17 +8,12 @@ import Testing
 @Suite struct ModelTests {
     private let tensors: [SafetensorsWriter.Tensor]
 
-    init() throws {
-        let recorder = RecordedWeights()
-        let json = try JSONObject(JSONValue(parsing: TinyModel.unet, name: "tiny"), name: "tiny")
-        _ = try UNet2D(UNet2DConfig(json), Weights(recorder))
-        tensors = recorder.tensors
-    }
+    init() throws { tensors = try goldenTensors(TinyModel.unet) }
 
     private func open(_ change: (inout TinyModel) -> Void = { _ in }) throws -> Model {
         var tiny = try TinyModel(tensors: tensors)
         change(&tiny)
-        return try tiny.withFolder { try Model($0, threads: 1) }
+        return try tiny.withFolder { try Model($0, .init(threads: 1)) }
     }
 
     /// Opening fails, and the message holds every one of `parts`.

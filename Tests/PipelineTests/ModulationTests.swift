@@ -10,10 +10,7 @@ import Testing
     private let model: Model
 
     init() throws {
-        let recorder = RecordedWeights()
-        let json = try JSONObject(JSONValue(parsing: TinyModel.unet, name: "tiny"), name: "tiny")
-        _ = try UNet2D(UNet2DConfig(json), Weights(recorder))
-        model = try TinyModel(tensors: recorder.tensors).withFolder { try Model($0, threads: 1) }
+        model = try TinyModel(tensors: goldenTensors(TinyModel.unet)).withFolder { try Model($0, .init(threads: 1)) }
     }
 
     private func module(base: String = "{}", channels: Int = 1, seed: Float = 1) throws -> Modulator {

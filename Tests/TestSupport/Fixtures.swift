@@ -16,10 +16,7 @@ public struct Fixture {
     }
 
     public func tensor(_ name: String) throws -> [Float] {
-        let count = file.info(name)?.shape.reduce(1, *) ?? 0
-        var values = [Float](repeating: 0, count: count)
-        try values.withUnsafeMutableBufferPointer { try file.copy(name, into: $0.baseAddress!, count: count) }
-        return values
+        try file.withElements(name) { elements in (0..<elements.count).map { elements[$0] } }
     }
 }
 

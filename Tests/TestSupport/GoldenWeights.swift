@@ -7,19 +7,20 @@ public final class GoldenWeights: TensorSource {
 
     public func contains(_ key: String) -> Bool { true }
 
-    public func copy(_ key: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws {
-        let count = shape.reduce(1, *)
-        let r = randn(count, seed: UInt64(crc32(key)))
+    public func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
+        try withStored(values(key, shape), as: .f32, body)
+    }
+
+    func values(_ key: String, _ shape: [Int]) -> [Float] {
         let scale = 1 / Float(shape.dropFirst().reduce(1, *)).squareRoot()
-        for i in 0..<count {
-            target[i] =
-                shape.count > 1
-                ? r[i] * scale
+        return randn(shape.reduce(1, *), seed: UInt64(crc32(key))).map { r in
+            shape.count > 1
+                ? r * scale
                 : key == "time_proj.weight"
-                    ? r[i]
+                    ? r
                     : key.hasSuffix(".weight")
-                        ? 1 + Float(0.1) * r[i]
-                        : 0.1 * r[i]
+                        ? 1 + Float(0.1) * r
+                        : 0.1 * r
         }
     }
 

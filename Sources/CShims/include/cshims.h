@@ -3,8 +3,31 @@
 #define MCM_CSHIMS_H
 #include <stdbool.h>
 
+#include "vector.h"
+
 /* Whether the CPU runs code built for the library's baseline: x86-64-v3, or any arm64. */
 bool shim_cpu_is_supported(void);
+
+/* Tells the CPU that this thread spins. */
+static inline void shim_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    __asm__ volatile("yield");
+#endif
+}
+
+/* `function` is called once when the library is unloaded or the process exits; a later one replaces it. */
+void shim_on_unload(void (*function)(void));
+
+/* Whether the CPU has AVX-512 as in x86-64-v4, and the environment does not say MCM_MAX_CPU_ISA=avx2. */
+bool shim_cpu_has_avx512(void);
+
+/* Asks for the cache line at p, which need not be a valid address. */
+static inline void shim_prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+
+/* The same into the second-level cache only. */
+static inline void shim_prefetch_far(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 /* The number of CPUs in this process's affinity mask, at least 1. */
 int shim_usable_cpus(void);

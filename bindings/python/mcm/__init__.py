@@ -15,7 +15,7 @@ from .errors import (
     StructSizeError,
     UnsupportedError,
 )
-from .model import Model, ModelInfo
+from .model import Memory, Model, ModelInfo
 from .modulator import Modality, Modulator, ModulatorInfo
 from .png import read_png, write_png
 from .rng import Generator
@@ -44,6 +44,7 @@ __all__ = [
     "IncompatibleError",
     "InvalidArgument",
     "MCMError",
+    "Memory",
     "Modality",
     "Model",
     "ModelInfo",

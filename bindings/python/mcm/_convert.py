@@ -26,6 +26,14 @@ def u32(name: str, value: int) -> int:
     return result
 
 
+def u64(name: str, value: int) -> int:
+    """The same for a uint64_t."""
+    result = operator.index(value)
+    if not 0 <= result < 2**64:
+        raise InvalidArgument(f"{name} is {result}, expected 0 .. 2**64 - 1")
+    return result
+
+
 def text(name: str, value: str) -> bytes:
     """A string for C, where a zero character would end it."""
     if "\0" in value:

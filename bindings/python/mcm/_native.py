@@ -58,7 +58,7 @@ class Image(Struct):
 
 
 class ModelOptions(Struct):
-    _fields_ = [("struct_size", c_uint32), ("threads", c_uint32)]
+    _fields_ = [("struct_size", c_uint32), ("threads", c_uint32), ("cache_bytes", c_uint64)]
 
 
 class MemoryFile(Structure):
@@ -80,6 +80,16 @@ class ModelInfo(Struct):
         ("parameter_count", c_uint64),
         ("memory_bytes", c_uint64),
         ("fingerprint", c_char * 24),
+    ]
+
+
+class Memory(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("threads", c_uint32),
+        ("weights", c_uint64),
+        ("cache", c_uint64),
+        ("arena", c_uint64),
     ]
 
 
@@ -196,6 +206,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_model_open_memory": (c_int32, POINTER(MemoryFile), c_size_t, POINTER(ModelOptions), POINTER(c_void_p)),
     "mcm_model_info_init": (None, POINTER(ModelInfo), c_uint32),
     "mcm_model_get_info": (c_int32, c_void_p, POINTER(ModelInfo)),
+    "mcm_memory_init": (None, POINTER(Memory), c_uint32),
+    "mcm_model_get_memory": (c_int32, c_void_p, POINTER(Memory)),
     "mcm_model_predict": (
         c_int32, c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p, c_size_t, c_void_p,
         c_size_t,
@@ -239,6 +251,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_session_step": (c_int32, c_void_p),
     "mcm_session_state_init": (None, POINTER(SessionState), c_uint32),
     "mcm_session_get_state": (c_int32, c_void_p, POINTER(SessionState)),
+    "mcm_session_get_memory": (c_int32, c_void_p, POINTER(Memory)),
     "mcm_session_get_sample": (c_int32, c_void_p, c_void_p, c_size_t),
     "mcm_session_set_sample": (c_int32, c_void_p, c_void_p, c_size_t),
     "mcm_session_get_x0": (c_int32, c_void_p, c_void_p, c_size_t),

@@ -49,6 +49,32 @@ class ModelInfo:
     """Identifies the weights."""
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Memory in bytes, and threads."""
+
+    threads: int
+    """That one call may use."""
+    weights: int
+    """Parameters in the form in which they are used; 16-bit ones stay 16-bit."""
+    cache: int
+    """Filters kept transformed, see `Model.open`."""
+    arena: int
+    """Activations. Of a model: what `Model.predict` and `Modulator.modulate` last needed, kept for their next call. Of
+    a session: what its steps need, allocated in the first one (and in the first in which a module works), and its
+    samples and conditions."""
+
+
+def memory_from(struct: native.Memory) -> Memory:
+    return Memory(threads=struct.threads, weights=struct.weights, cache=struct.cache, arena=struct.arena)
+
+
+def _options(threads: int, cache_bytes: int) -> native.ModelOptions:
+    return native.ModelOptions(
+        threads=convert.u32("threads", threads), cache_bytes=convert.u64("cache_bytes", cache_bytes)
+    )
+
+
 class Model(Owner):
     """A pretrained diffusion model: network, noise schedule and scheduler defaults.
 
@@ -77,25 +103,28 @@ class Model(Owner):
         )
 
     @classmethod
-    def open(cls, folder: PathLike, threads: int = 0) -> Model:
+    def open(cls, folder: PathLike, threads: int = 0, cache_bytes: int = 0) -> Model:
         """Open a diffusers model folder (model_index.json, unet/, scheduler/; safetensors weights).
 
         threads: that one call may use, the caller's included; 0: as many as the process may use CPUs. Results do
         not depend on it.
-        Raises IOFailure, FormatError, UnsupportedError, OutOfMemory, CPUError.
+        cache_bytes: memory that the model may spend on transformed filters, beside its weights. Kept, a 3 x 3
+        convolution's filters need not be transformed in each step, which helps small models most; they are four
+        times its float32 weights, eight times float16. Those that fit are kept. Results do not depend on it.
+        Raises IOFailure, FormatError, UnsupportedError, InvalidArgument, OutOfMemory, CPUError.
         """
-        options = native.ModelOptions(threads=convert.u32("threads", threads))
+        options = _options(threads, cache_bytes)
         handle = Handle(lib.mcm_model_free)
         lib.mcm_model_open(convert.path(folder), byref(options), byref(handle))
         return cls(handle)
 
     @classmethod
-    def from_files(cls, files: Mapping[str, BytesLike], threads: int = 0) -> Model:
+    def from_files(cls, files: Mapping[str, BytesLike], threads: int = 0, cache_bytes: int = 0) -> Model:
         """Open a model whose files lie in memory: path inside the folder, e.g. "unet/config.json", to content.
 
         The contents may be released afterwards. Arguments and errors as for `open`.
         """
-        options = native.ModelOptions(threads=convert.u32("threads", threads))
+        options = _options(threads, cache_bytes)
         contents = [np.frombuffer(content, np.uint8) for content in files.values()]
         array = (native.MemoryFile * len(contents))(
             *(
@@ -106,6 +135,13 @@ class Model(Owner):
         handle = Handle(lib.mcm_model_free)
         lib.mcm_model_open_memory(array, len(array), byref(options), byref(handle))
         return cls(handle)
+
+    @property
+    def memory(self) -> Memory:
+        """What the model holds at the moment. A session's memory comes on top: `Session.memory`."""
+        struct = native.Memory()
+        lib.mcm_model_get_memory(self._handle, byref(struct))
+        return memory_from(struct)
 
     def predict(
         self, sample: npt.ArrayLike, timesteps: npt.ArrayLike, class_input: Optional[npt.ArrayLike] = None

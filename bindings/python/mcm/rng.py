@@ -1,24 +1,15 @@
 """Normal random numbers as torch draws them."""
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from ctypes import byref
 from typing import Union
 
 import numpy as np
 
+from . import _convert as convert
 from ._convert import FloatArray
 from ._native import Handle, Owner, lib
-from .errors import InvalidArgument
-
-
-def u64(seed: int) -> int:
-    """A seed that a uint64_t can hold; ctypes would drop the upper bits."""
-    result = operator.index(seed)
-    if not 0 <= result < 2**64:
-        raise InvalidArgument(f"seed is {result}, expected 0 .. 2**64 - 1")
-    return result
 
 
 class Generator(Owner):
@@ -29,7 +20,7 @@ class Generator(Owner):
 
     def __init__(self, seed: int) -> None:
         handle = Handle(lib.mcm_rng_free)
-        lib.mcm_rng_create(u64(seed), byref(handle))
+        lib.mcm_rng_create(convert.u64("seed", seed), byref(handle))
         super().__init__(handle)
 
     def normal(self, shape: Union[int, Sequence[int]]) -> FloatArray:

@@ -16,16 +16,16 @@ from ._convert import ByteArray, FloatArray
 from ._images import Conditions, ImagesLike
 from ._native import Handle, Owner, lib
 from .errors import StateError
-from .model import Model
+from .model import Memory, Model, memory_from
 from .modulator import Modulator
-from .rng import u64
 from .scheduler import kind_number
 
 SeedsLike = Union[int, Sequence[int]]
 
 
 def _seed_list(seeds: SeedsLike) -> list[int]:
-    return [u64(seeds)] if isinstance(seeds, (int, np.integer)) else [u64(seed) for seed in seeds]
+    values = [seeds] if isinstance(seeds, (int, np.integer)) else seeds
+    return [convert.u64("seed", seed) for seed in values]
 
 
 class Session(Owner):
@@ -77,6 +77,13 @@ class Session(Owner):
         state = native.SessionState()
         lib.mcm_session_get_state(self._handle, byref(state))
         return state
+
+    @property
+    def memory(self) -> Memory:
+        """What the session holds at the moment, beside its model and modules: `weights` and `cache` are 0."""
+        struct = native.Memory()
+        lib.mcm_session_get_memory(self._handle, byref(struct))
+        return memory_from(struct)
 
     @property
     def steps_done(self) -> int:

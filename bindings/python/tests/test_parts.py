@@ -1,9 +1,11 @@
 """PNG, random numbers, model, modulator, scheduler."""
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError
 
 import mcm
 import numpy as np
@@ -110,6 +112,38 @@ def test_model_errors(files, tmp_path):
         mcm.Model.from_files(files, threads=-1)
     with pytest.raises(mcm.InvalidArgument, match="threads"):
         mcm.Model.from_files(files, threads=257)
+
+
+def test_model_memory(model, files, x):
+    expected = model.predict(x, 500)
+    with mcm.Model.open(FASHION / "base", threads=3) as plain:
+        assert plain.memory == mcm.Memory(threads=3, weights=plain.info.memory_bytes, cache=0, arena=0)
+        plain.predict(x, 500)
+        arena = plain.memory.arena
+        assert arena > x.nbytes
+        plain.predict(x, 500)
+        assert plain.memory.arena == arena
+    with mcm.Model.open(FASHION / "base", cache_bytes=2**30) as cached:
+        whole = cached.memory.cache
+        assert 0 < whole < 2**30 and cached.memory.weights == plain.info.memory_bytes
+        assert np.array_equal(cached.predict(x, 500), expected)
+    with mcm.Model.from_files(files, threads=2, cache_bytes=whole // 2) as half:
+        assert 0 < half.memory.cache <= whole // 2 and half.memory.threads == 2
+        assert np.array_equal(half.predict(x, 500), expected)
+    with pytest.raises(mcm.StateError):
+        half.memory
+    with pytest.raises(FrozenInstanceError):
+        model.memory.cache = 1
+
+
+def test_cache_errors(files):
+    for wrong in (-1, 2**64, 2**64 - 1, 2**62):
+        with pytest.raises(mcm.InvalidArgument, match="cache_bytes"):
+            mcm.Model.open(FASHION / "base", cache_bytes=wrong)
+        with pytest.raises(mcm.InvalidArgument, match="cache_bytes"):
+            mcm.Model.from_files(files, cache_bytes=wrong)
+    with pytest.raises(TypeError):
+        mcm.Model.from_files(files, cache_bytes=1e6)
 
 
 def test_encode_decode(model):
@@ -267,6 +301,23 @@ def test_use_after_close(model, modulator, x):
             call()
     session.seed(0)  # keeps what it needs of the model
     session.run()
+
+
+def test_numpys_openblas_is_left_alone(model, x):
+    with open("/proc/self/maps") as maps:
+        path = next((line.split()[-1] for line in maps if "openblas" in line), None)
+    if path is None:
+        pytest.skip("numpy works without OpenBLAS")
+    names = [f"{prefix}openblas_get_num_threads{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")]
+    blas = ctypes.CDLL(path)
+    threads = next(getattr(blas, name) for name in names if hasattr(blas, name))
+    before = threads()
+    model.predict(x, 500)
+    assert threads() == before
+    with mcm.Model.open(FASHION / "base", threads=before + 1) as other:
+        other.predict(x, 500)
+        assert threads() == before
+    assert threads() == before
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

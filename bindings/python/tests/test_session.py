@@ -157,6 +157,24 @@ def test_states(model, modulator):
             run.step()
 
 
+def test_memory(model, modulator):
+    with session(model, batch=2) as run:
+        before = run.memory
+        assert (before.threads, before.weights, before.cache) == (model.memory.threads, 0, 0)
+        assert before.arena >= 2 * 784 * 4  # the samples
+        run.seed(0)
+        run.step()
+        arena = run.memory.arena
+        assert arena > before.arena
+        run.run()
+        assert run.memory.arena == arena
+        run.attach(modulator, conditions=BOTH)
+        finish(run)
+        assert run.memory.arena > arena
+    with pytest.raises(mcm.StateError):
+        run.memory
+
+
 def test_use_after_close(model, modulator):
     with session(model) as run:
         attachment = run.attach(modulator)
