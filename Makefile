@@ -4,6 +4,8 @@
 #   make demo       draw garments that follow sketches and label maps: build/demo.png
 #   make test       all tests
 #   make parity     compare with an installed diffusers (Python with torch and diffusers in $(PARITY_PYTHON))
+#   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
+#                   in $(BENCH_PYTHON), a quiet machine, an hour)
 #   make install    PREFIX=/usr/local DESTDIR=
 
 VERSION := 0.1.0
@@ -14,13 +16,14 @@ DESTDIR ?=
 SWIFT   ?= $(shell command -v swift || echo /opt/swift/usr/bin/swift)
 PYTHON  ?= python3
 PARITY_PYTHON ?= $(PYTHON)
+BENCH_PYTHON  ?= $(PARITY_PYTHON)
 CFLAGS  ?= -O2
 VENV    := build/venv
 
 LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
-.PHONY: all setup demo test parity install uninstall clean test-swift test-abi test-python
+.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python
 
 all: $(LIBRARY)
 
@@ -63,6 +66,9 @@ $(VENV)/ready: bindings/python/pyproject.toml
 
 parity: all
 	$(PARITY_PYTHON) Tests/parity/parity.py --library build/libmcm.so
+
+bench: all
+	$(BENCH_PYTHON) bench/bench.py --library build/libmcm.so
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig

@@ -1,0 +1,149 @@
+"""The networks: architectures of well-known models with random weights, since the cost is the same.
+
+    python models.py MODEL... [--cache build/bench-models]
+
+Writes folders that mcm_model_open reads, and the paper's module as a file that mcm_modulator_open reads.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from works import Cache, Work
+
+DDPM = dict(
+    in_channels=3, out_channels=3, layers_per_block=2, attention_head_dim=None, downsample_padding=0,
+    flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6,
+)
+UNETS = {
+    "ddpm-cifar10-32": dict(
+        DDPM, sample_size=32, block_out_channels=(128, 256, 256, 256),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    ),
+    "ddpm-celebahq-256": dict(
+        DDPM, sample_size=256, block_out_channels=(128, 128, 256, 256, 512, 512),
+        down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
+    ),
+    "ldm-celebahq-256": dict(
+        sample_size=64, in_channels=3, out_channels=3, layers_per_block=2, block_out_channels=(224, 448, 672, 896),
+        down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * 3,
+        up_block_types=("AttnUpBlock2D",) * 3 + ("UpBlock2D",), attention_head_dim=32, norm_eps=1e-5,
+    ),
+    # mcm_modulator_modulate wants the base that the module corrects. Small, so that it hardly counts in peak memory.
+    "module-base": dict(
+        sample_size=64, in_channels=3, out_channels=3, layers_per_block=1, block_out_channels=(32,),
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+    ),
+}
+# The paper's module for an unconditional LDM: 3.9 M parameters.
+MODULE = {
+    "net": dict(
+        sample_size=64, block_out_channels=(32, 32, 64, 128), layers_per_block=2,
+        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"), attention_head_dim=None,
+    ),
+    "prediction_channels": 3,
+    "scale_offset": 1.0,
+    "presence_flags": False,
+    "modalities": [
+        {"name": "sketch", "channels": 1, "encoding": "grey", "resize": "area"},
+        {"name": "segmentation", "channels": 19, "encoding": "one-hot", "resize": "nearest"},
+    ],
+}
+
+
+def _empty_module(config: dict) -> UNet2DModel:
+    channels = config["prediction_channels"]
+    planes = sum(modality["channels"] for modality in config["modalities"])
+    return UNet2DModel(**config["net"], in_channels=2 * channels + planes, out_channels=2 * channels)
+
+
+def make_model(name: str, cache: Cache) -> None:
+    """The folder, unless it is there."""
+    folder = cache.model(name)
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    pipeline = DDIMPipeline(UNet2DModel(**UNETS[name]), DDIMScheduler())
+    with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+        pipeline.save_pretrained(f"{partial}/model")
+        os.rename(f"{partial}/model", folder)
+
+
+def make_module(cache: Cache) -> None:
+    if cache.module.exists():
+        return
+    cache.root.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)  # conv_out too: at zero, as before training, e' would equal e whatever the module does
+    metadata = {"format": "mcm", "version": "1", "config": json.dumps(MODULE)}
+    save_file(_empty_module(MODULE).state_dict(), f"{cache.module}.partial", metadata)
+    os.rename(f"{cache.module}.partial", cache.module)
+
+
+class Base(torch.nn.Module):
+    """The prediction e for the sample x, (N, C, H, W), at timestep t, ()."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.net = UNet2DModel.from_pretrained(folder / "unet")
+
+    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x, t, return_dict=False)[0]
+
+
+class Module(torch.nn.Module):
+    """The modulated prediction e' for x and e, (N, C, H, W), and the condition planes y, (N, K, H, W)."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        with safe_open(file, "pt") as weights:
+            config = json.loads(weights.metadata()["config"])
+            self.net = _empty_module(config)
+            self.net.load_state_dict({key: weights.get_tensor(key) for key in weights.keys()})
+        self.scale_offset = config["scale_offset"]
+
+    def forward(self, t: torch.Tensor, x: torch.Tensor, e: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        g, v = self.net(torch.cat([x, e, y], 1), t, return_dict=False)[0].chunk(2, 1)
+        return e * (self.scale_offset + g) + v
+
+
+def network(work: Work, cache: Cache) -> torch.nn.Module:
+    """What peers run, with t first and then the arrays of `inputs` that it takes."""
+    return (Module(cache.module) if work.module else Base(cache.model(work.model))).eval()
+
+
+def inputs(work: Work, cache: Cache) -> dict[str, torch.Tensor]:
+    """x, and for the module e and the conditions: as images for libmcm, as planes y for peers."""
+    config = json.loads((cache.model(work.model) / "unet/config.json").read_text())
+    size = config["sample_size"]
+    shape = (work.batch, config["in_channels"], size, size)
+    torch.manual_seed(1)
+    x = torch.randn(shape)
+    if not work.module:
+        return {"x": x}
+    classes = MODULE["modalities"][1]["channels"]
+    e, sketch = torch.randn(shape), (torch.rand(size, size) < 0.1).float()
+    segmentation = torch.randint(classes, (8, 8)).repeat_interleave(size // 8, 0).repeat_interleave(size // 8, 1)
+    one_hot = torch.nn.functional.one_hot(segmentation, classes).permute(2, 0, 1)
+    y = torch.cat([sketch[None], one_hot]).expand(work.batch, -1, -1, -1)
+    return {"x": x, "e": e, "y": y, "sketch": sketch, "segmentation": segmentation}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", choices=[*UNETS, "module"])
+    parser.add_argument("--cache", type=Path, default=Path("build/bench-models"))
+    options = parser.parse_args()
+    for chosen in options.models:
+        make_module(Cache(options.cache)) if chosen == "module" else make_model(chosen, Cache(options.cache))
