@@ -76,6 +76,7 @@ import Testing
         }
         #expect(wrong.load(ordering: .relaxed) == 0)
         try idle.withWorkspace(threads: 1) { _ = try Tensor(1, 1, 1, 300, in: $0) }
-        #expect(idle.bytes == 4 * 304)
+        // The order of the sizes decides: a chunk for each at most.
+        #expect((4 * 304...4 * (112 + 208 + 304)).contains(idle.bytes))
     }
 }
