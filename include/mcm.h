@@ -153,9 +153,10 @@ typedef struct mcm_model_options {
     uint32_t threads; /* threads that one call may use, the caller's included; 0 (default): as many as the process
                          may use CPUs. Results do not depend on it. At most 256. */
     uint64_t cache_bytes; /* memory that the model may spend on transformed filters, beside its weights; 0 (default):
-                             none. Kept, a 3 x 3 convolution's filters need not be transformed in each step, which
-                             helps small models most; they are four times its F32 weights, eight times F16. Those
-                             that fit are kept, from the network's beginning on. Results do not depend on it. */
+                             none, which is mostly fastest. Kept, a 3 x 3 convolution's filters need not be transformed
+                             in each step, but four times its F32 weights (eight times F16) are read: measure
+                             before you use it (docs/performance.md). Those that fit are kept, from the network's
+                             beginning on. Results do not depend on it. */
 } mcm_model_options;
 #define MCM_MODEL_OPTIONS_INIT {sizeof(mcm_model_options), 0, 0}
 void mcm_model_options_init(mcm_model_options *options, uint32_t struct_size);
