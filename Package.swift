@@ -8,7 +8,9 @@ import PackageDescription
     let numeric: [SwiftSetting] = []
 #endif
 // Kernels are optimised in debug builds too: unoptimised numeric code is a hundred times slower.
-let kernels: [SwiftSetting] = numeric + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+// Their exclusivity is checked statically only: run-time checks take time, and take it under the thread pool's lock.
+let kernels: [SwiftSetting] =
+    numeric + [.unsafeFlags(["-O"], .when(configuration: .debug)), .unsafeFlags(["-enforce-exclusivity=unchecked"])]
 // The innermost loops: no overflow traps, their callers check sizes.
 let microkernels: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"])]
 #if arch(x86_64)

@@ -26,7 +26,8 @@
  *             alive, so these may be freed before it.
  * Threads.    mcm_model, mcm_modulator and mcm_scheduler are immutable: any number of threads may use one at the same
  *             time. A session or rng belongs to one thread at a time; different ones are independent. There is no
- *             global state that a caller can see or change.
+ *             global state that a caller can see or change. A child of fork may go on with what it inherits, unless
+ *             another thread was in the process's first call to the library at that moment.
  * Structs.    Option and info structs begin with struct_size and grow only at the end. Initialise them with the
  *             macro MCM_..._INIT, or from other languages with the function mcm_..._init, which does the same and is
  *             told the size that the caller knows the struct by; then set fields. The library never writes, nor reads,
@@ -212,8 +213,8 @@ typedef struct mcm_memory {
     uint32_t threads; /* that one call may use */
     uint64_t weights; /* parameters in the form in which they are used; 16-bit ones stay 16-bit */
     uint64_t cache;   /* filters kept transformed (mcm_model_options.cache_bytes) */
-    uint64_t arena;   /* activations. Of a model: what mcm_model_predict and mcm_modulator_modulate last needed, kept
-                         for their next call. Of a session: what its steps need, allocated in the first one (and in
+    uint64_t arena;   /* activations. Of a model: the most that mcm_model_predict and mcm_modulator_modulate needed so
+                         far, kept for their next call. Of a session: what its steps need, allocated in the first one (and in
                          the first in which a module works), and its samples and conditions. */
 } mcm_memory;
 #define MCM_MEMORY_INIT {sizeof(mcm_memory), 0, 0, 0, 0}

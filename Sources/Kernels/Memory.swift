@@ -3,7 +3,7 @@ import Glibc
 /// The floats that the machine's memory holds. Linux grants more and kills the process later.
 let machineFloats: Int = {
     let (pages, size) = (sysconf(Int32(_SC_PHYS_PAGES)), sysconf(Int32(_SC_PAGESIZE)))
-    return pages > 0 && size > 0 ? pages / MemoryLayout<Float>.stride * size : 1 << 40
+    return pages > 0 && size > 0 ? pages * (size / MemoryLayout<Float>.stride) : 1 << 40
 }()
 
 public var machineBytes: Int { machineFloats * MemoryLayout<Float>.stride }

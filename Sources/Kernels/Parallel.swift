@@ -100,6 +100,11 @@ private final class ThreadPool: @unchecked Sendable {  // mutable state is atomi
 
     /// Works on `job` until it is finished, with the help of idle workers.
     func run(_ job: Job) {
+        // A thread that is cancelled while it waits would leave with the lock, and its helpers on its stack.
+        var cancelState: Int32 = 0
+        pthread_setcancelstate(Int32(PTHREAD_CANCEL_DISABLE), &cancelState)
+        defer { pthread_setcancelstate(cancelState, nil) }
+
         pthread_mutex_lock(mutex)
         while workers.count < min(job.helpers, Self.maximumWorkers), startWorker() {}
         jobs.append(job)
@@ -177,7 +182,13 @@ private final class ThreadPool: @unchecked Sendable {  // mutable state is atomi
     /// Ends and joins the workers of this process. Loops that come later run on their callers' threads alone.
     private static func endCurrent() {
         guard let pool = shared.load(ordering: .acquiring)?.takeUnretainedValue(), pool.pid == getpid() else { return }
-        pthread_mutex_lock(pool.mutex)
+        // A signal handler that calls exit may have interrupted a thread that holds the lock: then the workers stay.
+        var tries = 0
+        while pthread_mutex_trylock(pool.mutex) != 0 {
+            tries += 1
+            if tries > 100 { return }
+            usleep(1000)
+        }
         pool.isEnding = true
         let workers = pool.workers
         pool.workers = []

@@ -60,7 +60,7 @@ class Memory:
     cache: int
     """Filters kept transformed, see `Model.open`."""
     arena: int
-    """Activations. Of a model: what `Model.predict` and `Modulator.modulate` last needed, kept for their next call. Of
+    """Activations. Of a model: the most that calls without a session needed so far, kept for their next call. Of
     a session: what its steps need, allocated in the first one (and in the first in which a module works), and its
     samples and conditions."""
 
