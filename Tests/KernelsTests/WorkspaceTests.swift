@@ -287,7 +287,7 @@ import Testing
 }
 
 /// The floats that the machine's memory holds.
-private let machine = sysconf(Int32(_SC_PHYS_PAGES)) / 4 * sysconf(Int32(_SC_PAGESIZE))
+private let machine = sysconf(Int32(_SC_PHYS_PAGES)) * (sysconf(Int32(_SC_PAGESIZE)) / 4)
 
 private func systemGrants(_ bytes: Int) -> Bool {
     let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
