@@ -59,7 +59,7 @@ public struct Weights {
     /// A copy of a tensor's elements as floats, all of which must be finite.
     public func read(_ name: String, _ shape: [Int]) throws -> FloatBuffer {
         try withElements(name, shape) { elements in
-            let values = try FloatBuffer(count: elements.count)
+            let values = try FloatBuffer(count: elements.count, gradient: elements.gradient)
             elements.widen(into: values.data)
             if let bad = elements.firstNonFinite {
                 throw MCMError(.format, "holds \(elements[bad]) at element \(bad), expected finite numbers")

@@ -23,11 +23,18 @@ public enum Activation: String, Sendable {
 /// The activation of every element.
 public func activate(_ x: Tensor, _ activation: Activation, in workspace: Workspace) throws -> Tensor {
     let out = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
-    let chunk = 1 << 14
-    parallelFor((x.count + chunk - 1) / chunk, threads: workspace.threads) { task in
-        let first = task * chunk
+    parallelBlocks(x.count, in: workspace) { block in
         activate(
-            x.data + first, into: out.data + first, count: min(chunk, x.count - first), activation.kernel)
+            x.data + block.lowerBound, into: out.data + block.lowerBound, count: block.count, activation.kernel)
+    }
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        let dx = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
+        parallelBlocks(x.count, in: workspace) { block in
+            activationGradient(
+                x.data + block.lowerBound, gradient.data + block.lowerBound, into: dx.data + block.lowerBound,
+                count: block.count, activation.kernel)
+        }
+        try tape.add(dx, to: x, in: workspace)
     }
     return out
 }

@@ -25,17 +25,8 @@ public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int, in work
         let source = task / heads * tokens * k.c + task % heads * d
         let keyPanels = keys.data + task * padded * d
         let valuePanels = values.data + task * depth * tokens
-        if padded != tokens { (keyPanels + (padded - 16) * d).update(repeating: 0, count: 16 * d) }
-        if depth != d { valuePanels.update(repeating: 0, count: depth * tokens) }
-        for t in 0..<tokens {
-            let key = k.data + source + t * k.c
-            let keyColumn = keyPanels + t / 16 * (16 * d) + t % 16
-            for j in 0..<d { keyColumn[j * 16] = key[j] * scale }
-            let value = v.data + source + t * v.c
-            for j in stride(from: 0, to: d, by: 16) {
-                (valuePanels + (j / 16 * tokens + t) * 16).update(from: value + j, count: min(16, d - j))
-            }
-        }
+        packColumns(k.data + source, rows: tokens, columns: d, stride: k.c, scale: scale, into: keyPanels)
+        packPanels(v.data + source, rows: tokens, columns: d, stride: v.c, into: valuePanels)
     }
 
     let out = try Tensor(q.n, q.h, q.w, q.c, in: workspace)
@@ -76,5 +67,105 @@ public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int, in work
             for j in 0..<d { sums[j] *= inverse }
         }
     }
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        try attentionBackward(q, k, v, out, gradient, heads: heads, tape, in: workspace)
+    }
     return out
+}
+
+/// With P = softmax(scale q k^T) and O = P v (Dao et al. 2022, appendix B.2):
+///
+///     dv = P^T dO    dS = P * (dO v^T - rowsum(dO * O))    dq = scale dS k    dk = scale dS^T q
+///
+/// P is computed again, for a block of queries and all keys at a time.
+///   out, gradient  (n, h, w, heads * d)
+private func attentionBackward(
+    _ q: Tensor, _ k: Tensor, _ v: Tensor, _ out: Tensor, _ gradient: Tensor, heads: Int, _ tape: Tape,
+    in workspace: Workspace
+) throws {
+    let d = q.c / heads, tokens = k.pixels
+    let scale = 1 / Float(d).squareRoot()
+    let padded = (tokens + 47) / 48 * 48  // whole panels, and whole tiles of the transposed product
+    let depth = (d + 15) / 16 * 16
+    let block = min(48, q.pixels)
+
+    let dq = try Tensor(q.n, q.h, q.w, q.c, in: workspace)
+    let dk = try Tensor(k.n, k.h, k.w, k.c, in: workspace)
+    let dv = try Tensor(v.n, v.h, v.w, v.c, in: workspace)
+    // Per thread: k^T and v^T in panels, k in panels; dk and dv; scores and their gradients; two blocks in panels.
+    let sizes = [padded * d, padded * d, tokens * depth, padded * depth, padded * depth]
+    let blockSizes = [block * padded, block * padded, block * depth, block * depth]
+    let scratch = try Tensor(workspace.threads, 1, 1, (sizes + blockSizes).reduce(0, +), in: workspace)
+    parallelFor(q.n * heads, threads: workspace.threads) { task, thread in
+        let keys = scratch.data + thread * scratch.stride, values = keys + sizes[0]
+        let keyRows = values + sizes[1], keySums = keyRows + sizes[2], valueSums = keySums + sizes[3]
+        let scores = valueSums + sizes[4], slopes = scores + blockSizes[0]
+        let queryPanels = slopes + blockSizes[1], gradientPanels = queryPanels + blockSizes[2]
+        let source = task / heads * tokens * k.c + task % heads * d
+        packColumns(k.data + source, rows: tokens, columns: d, stride: k.c, scale: scale, into: keys)
+        packColumns(v.data + source, rows: tokens, columns: d, stride: v.c, scale: 1, into: values)
+        packPanels(k.data + source, rows: tokens, columns: d, stride: k.c, into: keyRows)
+
+        for first in stride(from: 0, to: q.pixels, by: block) {
+            let rows = min(block, q.pixels - first)
+            let offset = (task / heads * q.pixels + first) * q.c + task % heads * d
+            let columns = (tokens + 15) / 16 * 16
+            gemm(
+                rows: rows, k: d, n: columns, a: q.data + offset, lda: q.c, b: keys, panelStride: 16 * d, c: scores,
+                ldc: padded, accumulate: false)
+            gemm(
+                rows: rows, k: d, n: columns, a: gradient.data + offset, lda: q.c, b: values, panelStride: 16 * d,
+                c: slopes, ldc: padded, accumulate: false)
+            for row in 0..<rows {
+                let p = scores + row * padded, s = slopes + row * padded
+                var largest = -Float.infinity, total: Float = 0
+                _ = softmaxBlock(p, count: tokens, largest: &largest, total: &total)
+                let inverse = 1 / total
+                var dot: Float = 0
+                for j in 0..<d {
+                    let i = offset + row * q.c + j
+                    dot += out.data[i] * gradient.data[i]
+                }
+                for t in 0..<tokens {
+                    p[t] *= inverse
+                    s[t] = p[t] * (s[t] - dot)
+                }
+            }
+            packPanels(gradient.data + offset, rows: rows, columns: d, stride: q.c, into: gradientPanels)
+            packPanels(q.data + offset, rows: rows, columns: d, stride: q.c, into: queryPanels)
+            for (a, b, sums) in [(scores, gradientPanels, valueSums), (slopes, queryPanels, keySums)] {
+                gemmTransposed(
+                    rows: (tokens + 11) / 12 * 12, k: rows, n: depth, a: a, lda: padded, b: b, panelStride: 16 * rows,
+                    c: sums, ldc: depth, accumulate: first > 0)
+            }
+            gemm(
+                rows: rows, k: tokens, n: d, a: slopes, lda: padded, b: keyRows, panelStride: 16 * tokens,
+                c: dq.data + offset, ldc: q.c, accumulate: false)
+            for row in 0..<rows {
+                let target = dq.data + offset + row * q.c
+                for j in 0..<d { target[j] *= scale }
+            }
+        }
+        for t in 0..<tokens {
+            for j in 0..<d {
+                dk.data[source + t * k.c + j] = scale * keySums[t * depth + j]
+                dv.data[source + t * v.c + j] = valueSums[t * depth + j]
+            }
+        }
+    }
+    try tape.add(dq, to: q, in: workspace)
+    try tape.add(dk, to: k, in: workspace)
+    try tape.add(dv, to: v, in: workspace)
+}
+
+/// The transpose of x (rows, columns), scaled, in panels of 16 of its columns: [rows / 16][columns][16].
+private func packColumns(
+    _ x: UnsafePointer<Float>, rows: Int, columns: Int, stride: Int, scale: Float,
+    into panels: UnsafeMutablePointer<Float>
+) {
+    if rows % 16 != 0 { (panels + rows / 16 * 16 * columns).update(repeating: 0, count: 16 * columns) }
+    for row in 0..<rows {
+        let source = x + row * stride, target = panels + row / 16 * (16 * columns) + row % 16
+        for j in 0..<columns { target[j * 16] = source[j] * scale }
+    }
 }

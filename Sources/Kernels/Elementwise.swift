@@ -16,10 +16,63 @@ public func concatenate(_ tensors: [Tensor], in workspace: Workspace) throws -> 
             }
         }
     }
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        var first = 0
+        for t in tensors {
+            if tape.wants(t) {
+                try tape.add(slice(gradient, first..<(first + t.c), in: workspace), to: t, in: workspace)
+            }
+            first += t.c
+        }
+    }
     return out
 }
 
-/// f(x, y) of each pair of elements.
+/// Some of the channels: (n, h, w, range.count).
+private func slice(_ x: Tensor, _ range: Range<Int>, in workspace: Workspace) throws -> Tensor {
+    let out = try Tensor(x.n, x.h, x.w, range.count, in: workspace)
+    parallelFor(x.n * x.h, threads: workspace.threads) { row in
+        for pixel in (row * x.w)..<((row + 1) * x.w) {
+            (out.data + pixel * range.count).update(from: x.data + pixel * x.c + range.lowerBound, count: range.count)
+        }
+    }
+    return out
+}
+
+/// The sum of each pair of elements.
+public func add(_ x: Tensor, _ y: Tensor, in workspace: Workspace) throws -> Tensor {
+    try require(x.shape == y.shape, "\(x.shape) is added to \(y.shape)")
+    let out = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
+    parallelBlocks(x.count, in: workspace) { for i in $0 { out.data[i] = x.data[i] + y.data[i] } }
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        for input in [x, y] { try tape.add(gradient, to: input, in: workspace) }
+    }
+    return out
+}
+
+/// Each image divided by a number of its own.
+public func divide(_ x: Tensor, by divisors: [Float], in workspace: Workspace) throws -> Tensor {
+    try require(divisors.count == x.n, "\(divisors.count) numbers divide \(x.n) images")
+    let out = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
+    parallelFor(x.n, threads: workspace.threads) { image in
+        let divisor = divisors[image]
+        for i in (image * x.stride)..<((image + 1) * x.stride) { out.data[i] = x.data[i] / divisor }
+    }
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        try tape.add(divide(gradient, by: divisors, in: workspace), to: x, in: workspace)
+    }
+    return out
+}
+
+/// Blocks of 0..<count, shared out among threads.
+func parallelBlocks(_ count: Int, in workspace: Workspace, _ body: (Range<Int>) -> Void) {
+    let block = 1 << 14
+    parallelFor((count + block - 1) / block, threads: workspace.threads) { i in
+        body((i * block)..<min((i + 1) * block, count))
+    }
+}
+
+/// f(x, y) of each pair of elements. Not for a tape.
 public func combine(_ x: Tensor, _ y: Tensor, in workspace: Workspace, _ f: (Float, Float) -> Float) throws -> Tensor {
     try require(x.shape == y.shape, "\(x.shape) is combined with \(y.shape)")
     let out = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
@@ -27,7 +80,7 @@ public func combine(_ x: Tensor, _ y: Tensor, in workspace: Workspace, _ f: (Flo
     return out
 }
 
-/// f(x) of each element.
+/// f(x) of each element. Not for a tape.
 public func map(_ x: Tensor, in workspace: Workspace, _ f: (Float) -> Float) throws -> Tensor {
     let out = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
     for i in 0..<x.count { out.data[i] = f(x.data[i]) }

@@ -6,9 +6,14 @@ public struct StoredFloats {
     public let element: PanelElement
     public let base: UnsafeRawPointer
     public let count: Int
+    /// Where gradients of these parameters are added, in the same order, while they are trained: the memory of whoever
+    /// trains, which outlives the layers made of them. nil for parameters that stay.
+    public let gradient: UnsafeMutablePointer<Float>?
 
-    public init(_ element: PanelElement, _ base: UnsafeRawPointer, count: Int) {
-        (self.element, self.base, self.count) = (element, base, count)
+    public init(
+        _ element: PanelElement, _ base: UnsafeRawPointer, count: Int, gradient: UnsafeMutablePointer<Float>? = nil
+    ) {
+        (self.element, self.base, self.count, self.gradient) = (element, base, count, gradient)
     }
 
     /// One element.
@@ -68,6 +73,8 @@ public final class PackedMatrix: @unchecked Sendable {  // immutable after init
     public let element: PanelElement
     let panels: UnsafeMutableRawPointer
     public let bytes: Int
+    /// (n, inputs, taps), as `filters` was: see StoredFloats.
+    let gradient: UnsafeMutablePointer<Float>?
     private let owner: FloatBuffer  // of the memory
 
     /// Packs filters.
@@ -87,6 +94,7 @@ public final class PackedMatrix: @unchecked Sendable {  // immutable after init
         }
         try require(count == filters.count, "\(filters.count) elements fill a matrix of \(k) x \(n)")
         (self.k, self.n, element, bytes) = (k, n, filters.element, size * filters.element.size)
+        gradient = filters.gradient
         (panels, owner) = try memory.allocate(bytes)
         let firstBad = Atomic<Int>(.max)
         let panels = Int(bitPattern: panels), source = Int(bitPattern: filters.base)

@@ -136,3 +136,65 @@ func softmaxBlock(
     #endif
     return Microkernels.softmaxBlock(scores, count: count, largest: &largest, total: &total)
 }
+
+@inline(__always)
+func gemmTransposed(
+    rows: Int, k: Int, n: Int, a: UnsafePointer<Float>, lda: Int, b: UnsafePointer<Float>, panelStride: Int,
+    c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
+) {
+    #if arch(x86_64)
+        if usesAVX512 {
+            return MicrokernelsAVX512.gemmTransposed(
+                rows: rows, k: k, n: n, a: a, lda: lda, b: b, panelStride: panelStride, c: c, ldc: ldc,
+                accumulate: accumulate)
+        }
+    #endif
+    Microkernels.gemmTransposed(
+        rows: rows, k: k, n: n, a: a, lda: lda, b: b, panelStride: panelStride, c: c, ldc: ldc, accumulate: accumulate)
+}
+
+@inline(__always)
+func activationGradient(
+    _ x: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>, count: Int,
+    _ activation: Microkernels.Activation
+) {
+    #if arch(x86_64)
+        if usesAVX512 {
+            return MicrokernelsAVX512.activationGradient(x, gradient, into: out, count: count, activation.wide)
+        }
+    #endif
+    Microkernels.activationGradient(x, gradient, into: out, count: count, activation)
+}
+
+@inline(__always)
+func scaleShiftSums(
+    _ x: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, pixels: Int, channels: Int, a: UnsafePointer<Float>,
+    b: UnsafePointer<Float>, center: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>,
+    _ activation: Microkernels.Activation
+) {
+    #if arch(x86_64)
+        if usesAVX512 {
+            return MicrokernelsAVX512.scaleShiftSums(
+                x, gradient, pixels: pixels, channels: channels, a: a, b: b, center: center, into: out, activation.wide)
+        }
+    #endif
+    Microkernels.scaleShiftSums(
+        x, gradient, pixels: pixels, channels: channels, a: a, b: b, center: center, into: out, activation)
+}
+
+@inline(__always)
+func scaleShiftGradient(
+    _ x: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, pixels: Int, channels: Int, a: UnsafePointer<Float>,
+    b: UnsafePointer<Float>, center: UnsafePointer<Float>, p: UnsafePointer<Float>, q: UnsafePointer<Float>,
+    into out: UnsafeMutablePointer<Float>, _ activation: Microkernels.Activation
+) {
+    #if arch(x86_64)
+        if usesAVX512 {
+            return MicrokernelsAVX512.scaleShiftGradient(
+                x, gradient, pixels: pixels, channels: channels, a: a, b: b, center: center, p: p, q: q, into: out,
+                activation.wide)
+        }
+    #endif
+    Microkernels.scaleShiftGradient(
+        x, gradient, pixels: pixels, channels: channels, a: a, b: b, center: center, p: p, q: q, into: out, activation)
+}

@@ -53,18 +53,22 @@ public final class WeightMemory {
 public final class FloatBuffer: @unchecked Sendable {  // written only before it is shared
     public let data: UnsafeMutablePointer<Float>
     public let count: Int
+    /// See StoredFloats.
+    let gradient: UnsafeMutablePointer<Float>?
 
     /// To be filled by the one who makes it.
     init(uninitialized count: Int) throws {
         data = try allocateFloats(count)
         self.count = count
+        gradient = nil
     }
 
     /// `count` zeros, to be filled by the one who makes it.
-    public init(count: Int) throws {
+    public init(count: Int, gradient: UnsafeMutablePointer<Float>? = nil) throws {
         data = try allocateFloats(count)
         data.initialize(repeating: 0, count: count)
         self.count = count
+        self.gradient = gradient
     }
 
     public convenience init(_ values: [Float]) throws {

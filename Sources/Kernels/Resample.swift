@@ -11,11 +11,34 @@ public func upsampleNearest2x(_ x: Tensor, in workspace: Workspace) throws -> Te
         }
         (target + out.w * x.c).update(from: target, count: out.w * x.c)
     }
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        try tape.add(pool2x(gradient, scale: 1, in: workspace), to: x, in: workspace)
+    }
     return out
 }
 
 /// The mean of each 2 x 2 square: (n, h / 2, w / 2, c); an odd last row or column is dropped.
 public func averagePool2x(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
+    let out = try pool2x(x, scale: 0.25, in: workspace)
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        // A quarter to each pixel of the square, none to an odd last row or column.
+        let dx = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
+        parallelFor(x.n * x.h, threads: workspace.threads) { row in
+            let y = row % x.h / 2
+            for column in 0..<x.w {
+                let target = dx.data + (row * x.w + column) * x.c
+                let source = gradient.data + ((row / x.h * gradient.h + y) * gradient.w + column / 2) * x.c
+                let isInside = y < gradient.h && column / 2 < gradient.w
+                for j in 0..<x.c { target[j] = isInside ? 0.25 * source[j] : 0 }
+            }
+        }
+        try tape.add(dx, to: x, in: workspace)
+    }
+    return out
+}
+
+/// The sum of each 2 x 2 square, scaled.
+private func pool2x(_ x: Tensor, scale: Float, in workspace: Workspace) throws -> Tensor {
     let out = try Tensor(x.n, x.h / 2, x.w / 2, x.c, in: workspace)
     parallelFor(out.n * out.h, threads: workspace.threads) { row in
         let top = x.data + (row / out.h * x.h + row % out.h * 2) * x.w * x.c
@@ -24,7 +47,7 @@ public func averagePool2x(_ x: Tensor, in workspace: Workspace) throws -> Tensor
             let p = column * 2 * x.c
             let target = out.data + (row * out.w + column) * x.c
             for j in 0..<x.c {
-                target[j] = (top[p + j] + top[p + x.c + j] + bottom[p + j] + bottom[p + x.c + j]) * 0.25
+                target[j] = (top[p + j] + top[p + x.c + j] + bottom[p + j] + bottom[p + x.c + j]) * scale
             }
         }
     }
@@ -51,11 +74,32 @@ public func firUpsample2x(_ x: Tensor, in workspace: Workspace) throws -> Tensor
 
 /// A separable filter: out[y, x] = sum over the taps of y and of x. Taps outside the image count as zero.
 private func resample(
-    _ x: Tensor, _ h: Int, _ w: Int, in workspace: Workspace, taps: (Int) -> [(index: Int, weight: Float)]
+    _ x: Tensor, _ h: Int, _ w: Int, in workspace: Workspace, taps: (Int) -> Taps
 ) throws -> Tensor {
-    let out = try Tensor(x.n, h, w, x.c, in: workspace)
     let rows = (0..<h).map { taps($0).filter { $0.index >= 0 && $0.index < x.h } }
     let columns = (0..<w).map { taps($0).filter { $0.index >= 0 && $0.index < x.w } }
+    let out = try resample(x, rows, columns, in: workspace)
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        try tape.add(
+            resample(gradient, transposed(rows, x.h), transposed(columns, x.w), in: workspace), to: x, in: workspace)
+    }
+    return out
+}
+
+private typealias Taps = [(index: Int, weight: Float)]
+
+/// Which outputs each of `count` inputs goes into.
+private func transposed(_ taps: [Taps], _ count: Int) -> [Taps] {
+    var result = [Taps](repeating: [], count: count)
+    for (output, list) in taps.enumerated() {
+        for (input, weight) in list { result[input].append((output, weight)) }
+    }
+    return result
+}
+
+private func resample(_ x: Tensor, _ rows: [Taps], _ columns: [Taps], in workspace: Workspace) throws -> Tensor {
+    let (h, w) = (rows.count, columns.count)
+    let out = try Tensor(x.n, h, w, x.c, in: workspace)
     parallelFor(x.n * h, threads: workspace.threads) { row in
         let image = x.data + row / h * x.stride
         for column in 0..<w {

@@ -11,6 +11,8 @@ import Glibc
 public final class Workspace {
     /// The threads that kernels may use, the caller's included.
     public let threads: Int
+    /// Where kernels note what they do, if gradients are wanted.
+    public var tape: Tape?
     private var chunks: [Chunk] = []
     private var total = 0  // floats of all chunks
 

@@ -81,7 +81,7 @@ private func gemm<P: PanelRow>(
 }
 
 /// The part of B that one pass over A's rows meets.
-private struct Panel {
+struct Panel {
     let b: UnsafeRawPointer
     let stride: Int  // bytes
     let depth: Int
@@ -90,14 +90,14 @@ private struct Panel {
 }
 
 /// One row of a tile: 16 or 32 columns of B or of C.
-private protocol Columns {
+protocol Columns {
     init(_ panel: Panel, _ p: Int)
     init(_ c: Output, _ panel: Panel)  // what C holds, or zeros
     mutating func add(_ x: Float, _ b: Self)
     func write(_ c: Output, _ panel: Panel)
 }
 
-private struct Columns16<P: PanelRow>: Columns {
+struct Columns16<P: PanelRow>: Columns {
     var v = V()
     @inline(always) init(_ panel: Panel, _ p: Int) { v = P.load(panel.b, p) }
     @inline(always) init(_ c: Output, _ panel: Panel) { if panel.adds { v = load(c, panel.columns) } }
@@ -105,7 +105,7 @@ private struct Columns16<P: PanelRow>: Columns {
     @inline(always) func write(_ c: Output, _ panel: Panel) { store(v, c, panel.columns) }
 }
 
-private struct Columns32<P: PanelRow>: Columns {
+struct Columns32<P: PanelRow>: Columns {
     var v0 = V(), v1 = V()
     @inline(always) init(_ panel: Panel, _ p: Int) {
         v0 = P.load(panel.b, p)

@@ -52,3 +52,74 @@ private func affine<F: Pointwise>(
         }
     }
 }
+
+/// Sums over `pixels` rows of d = gradient * f'(a x + b).
+///   out  (2, channels): sums of d, then of d (x - center)
+public func scaleShiftSums(
+    _ x: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, pixels: Int, channels: Int,
+    a: UnsafePointer<Float>, b: UnsafePointer<Float>, center: UnsafePointer<Float>,
+    into out: UnsafeMutablePointer<Float>, _ activation: Activation
+) {
+    switch activation {
+    case .none: affineSums(Identity.self, x, gradient, pixels, channels, a, b, center, out)
+    case .silu: affineSums(SiLU.self, x, gradient, pixels, channels, a, b, center, out)
+    case .mish: affineSums(Mish.self, x, gradient, pixels, channels, a, b, center, out)
+    case .gelu: affineSums(GELU.self, x, gradient, pixels, channels, a, b, center, out)
+    case .relu: affineSums(ReLU.self, x, gradient, pixels, channels, a, b, center, out)
+    }
+}
+
+private func affineSums<F: Pointwise>(
+    _: F.Type, _ x: Input, _ gradient: Input, _ pixels: Int, _ channels: Int, _ a: Input, _ b: Input, _ center: Input,
+    _ out: Output
+) {
+    var j = 0
+    while j < channels {
+        let count = channels - j
+        let a = load(a + j, count), b = load(b + j, count), center = load(center + j, count)
+        var plain = V(), weighted = V()
+        for p in 0..<pixels {
+            let x = load(x + p * channels + j, count)
+            let d = load(gradient + p * channels + j, count) * F.derivative(fma(x, a, b))
+            plain += d
+            weighted = fma(d, x - center, weighted)
+        }
+        store(plain, out + j, count)
+        store(weighted, out + channels + j, count)
+        j += 16
+    }
+}
+
+/// out = a d + p (x - center) + q for `pixels` rows, with d = gradient * f'(a x + b).
+///   a, b, center, p, q  (channels)
+public func scaleShiftGradient(
+    _ x: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, pixels: Int, channels: Int,
+    a: UnsafePointer<Float>, b: UnsafePointer<Float>, center: UnsafePointer<Float>, p: UnsafePointer<Float>,
+    q: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>, _ activation: Activation
+) {
+    switch activation {
+    case .none: affineGradient(Identity.self, x, gradient, pixels, channels, a, b, center, p, q, out)
+    case .silu: affineGradient(SiLU.self, x, gradient, pixels, channels, a, b, center, p, q, out)
+    case .mish: affineGradient(Mish.self, x, gradient, pixels, channels, a, b, center, p, q, out)
+    case .gelu: affineGradient(GELU.self, x, gradient, pixels, channels, a, b, center, p, q, out)
+    case .relu: affineGradient(ReLU.self, x, gradient, pixels, channels, a, b, center, p, q, out)
+    }
+}
+
+private func affineGradient<F: Pointwise>(
+    _: F.Type, _ x: Input, _ gradient: Input, _ pixels: Int, _ channels: Int, _ a: Input, _ b: Input, _ center: Input,
+    _ p: Input, _ q: Input, _ out: Output
+) {
+    for pixel in 0..<pixels {
+        let row = pixel * channels
+        var j = 0
+        while j < channels {
+            let count = channels - j
+            let x = load(x + row + j, count), a = load(a + j, count)
+            let d = load(gradient + row + j, count) * F.derivative(fma(x, a, load(b + j, count)))
+            let rest = fma(load(p + j, count), x - load(center + j, count), load(q + j, count))
+            store(fma(a, d, rest), out + row + j, count)
+            j += 16
+        }
+    }
+}

@@ -5,7 +5,7 @@ import Kernels
 /// (once called AttentionBlock).
 struct AttentionBlock {
     private let groupNorm: GroupNorm?
-    private let toQ, toK, toV, toOut: Linear
+    private let toQ, toK, toV, toOut: Conv2D
     private let heads: Int
     private let outputScale: Float
 
@@ -30,8 +30,10 @@ struct AttentionBlock {
     /// x (n, h, w, channels) to the same shape.
     func callAsFunction(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
         let h = try groupNorm.map { try Kernels.groupNorm(x, $0, in: workspace) } ?? x
-        let q = try toQ(h, in: workspace), k = try toK(h, in: workspace), v = try toV(h, in: workspace)
+        let q = try conv2D(h, toQ, in: workspace)
+        let k = try conv2D(h, toK, in: workspace)
+        let v = try conv2D(h, toV, in: workspace)
         let mixed = try attention(q, k, v, heads: heads, in: workspace)
-        return try toOut(mixed, residual: x, in: workspace).divided(by: outputScale, in: workspace)
+        return try conv2D(mixed, toOut, residual: x, in: workspace).divided(by: outputScale, in: workspace)
     }
 }

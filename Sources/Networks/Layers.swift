@@ -1,27 +1,11 @@
 import Checkpoint
 import Kernels
 
-/// A fully connected layer.
-struct Linear: Sendable {
-    let weight: PackedMatrix  // (inputs, outputs)
-    let bias: FloatBuffer?  // (outputs)
-
-    /// x (n, h, w, inputs) to (n, h, w, outputs), plus `residual` of that shape.
-    func callAsFunction(_ x: Tensor, residual: Tensor? = nil, in workspace: Workspace) throws -> Tensor {
-        try linear(x, weight, bias: bias, residual: residual, in: workspace)
-    }
-}
-
 /// Layers by the names of their parameters in the checkpoint.
 extension Weights {
-    func linear(_ name: String, _ inputs: Int, _ outputs: Int) throws -> Linear {
-        let layer = self[name]
-        let weight = try layer.withElements("weight", [outputs, inputs]) {
-            try PackedMatrix($0, n: outputs, inputs: inputs, taps: 1, threads: threads, in: memory)
-        }
-        let bias = try layer.read("bias", [outputs])
-        count(weight.bytes + bias.bytes)
-        return Linear(weight: weight, bias: bias)
+    /// A fully connected layer: a convolution of 1 x 1.
+    func linear(_ name: String, _ inputs: Int, _ outputs: Int) throws -> Conv2D {
+        try conv2D(name, inputs, outputs, shape: [outputs, inputs], kernel: 1, stride: 1, padding: (0, 0))
     }
 
     /// padding: rows and columns of zeros (before, after) the image; (1, 1) keeps a 3 x 3 convolution's size.
@@ -29,10 +13,19 @@ extension Weights {
         _ name: String, _ inputs: Int, _ outputs: Int, kernel: Int = 3, stride: Int = 1,
         padding: (before: Int, after: Int)? = nil
     ) throws -> Conv2D {
+        try conv2D(
+            name, inputs, outputs, shape: [outputs, inputs, kernel, kernel], kernel: kernel, stride: stride,
+            padding: padding ?? (kernel / 2, kernel / 2))
+    }
+
+    /// shape: of the weight in the checkpoint.
+    private func conv2D(
+        _ name: String, _ inputs: Int, _ outputs: Int, shape: [Int], kernel: Int, stride: Int,
+        padding: (before: Int, after: Int)
+    ) throws -> Conv2D {
         let layer = self[name]
-        let padding = padding ?? (kernel / 2, kernel / 2)
         let bias = try layer.read("bias", [outputs])
-        var conv = try layer.withElements("weight", [outputs, inputs, kernel, kernel]) {
+        var conv = try layer.withElements("weight", shape) {
             try Conv2D(
                 weight: $0, bias: bias, inputs: inputs, outputs: outputs, kernel: kernel, stride: stride,
                 padBefore: padding.before, padAfter: padding.after, threads: threads, in: memory)

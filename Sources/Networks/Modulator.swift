@@ -136,6 +136,10 @@ public final class Modulator: Sendable {
                 out.data[i] = e.data[i] * (scaleOffset - 1 + g) + v
             }
         }
+        workspace.tape?.record(out) { gradient, tape, workspace in
+            let scaled = try combine(gradient, e, in: workspace) { $0 * $1 }
+            try tape.add(concatenate([scaled, gradient], in: workspace), to: gv, in: workspace)
+        }
         return out
     }
 

@@ -29,7 +29,7 @@ struct BlockOptions {
 struct ResnetBlock2D {
     private let norm1: GroupNorm
     private let conv1: Conv2D
-    private let timeEmbProj: Linear
+    private let timeEmbProj: Conv2D
     private let norm2: GroupNorm
     private let conv2: Conv2D
     private let convShortcut: Conv2D?
@@ -54,7 +54,7 @@ struct ResnetBlock2D {
 
     /// x (n, h, w, inputs), embedding (n, 1, 1, embedding), already activated: (n, h', w', outputs).
     func callAsFunction(_ x: Tensor, _ embedding: Tensor, in workspace: Workspace) throws -> Tensor {
-        let time = try timeEmbProj(embedding, in: workspace)
+        let time = try conv2D(embedding, timeEmbProj, in: workspace)
         let (bias, modulation) = options.scaleShift ? (nil, time) : (time, nil)
 
         let first = try normalized(x, norm1, activation: options.activation, in: workspace)
@@ -76,6 +76,6 @@ struct ResnetBlock2D {
 
 extension Tensor {
     func divided(by scale: Float, in workspace: Workspace) throws -> Tensor {
-        scale == 1 ? self : try map(self, in: workspace) { $0 / scale }
+        scale == 1 ? self : try divide(self, by: [Float](repeating: scale, count: n), in: workspace)
     }
 }

@@ -41,6 +41,9 @@ enum TimeProjection {
                 for j in 0..<width { row[j] = table.data[index * width + j] }
             }
         }
+        if case .learned(let table, _, let width) = self {
+            workspace.tape?.record(rows: numbers.map { Int($0) }, of: table, width: width, as: out)
+        }
         return out
     }
 
@@ -62,7 +65,7 @@ enum TimeProjection {
 
 /// diffusers' TimestepEmbedding: linear, SiLU, linear.
 struct TimestepEmbedding {
-    private let linear1, linear2: Linear
+    private let linear1, linear2: Conv2D
 
     init(_ weights: Weights, _ inputs: Int, _ width: Int) throws {
         linear1 = try weights.linear("linear_1", inputs, width)
@@ -70,7 +73,7 @@ struct TimestepEmbedding {
     }
 
     func callAsFunction(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
-        try linear2(activate(linear1(x, in: workspace), .silu, in: workspace), in: workspace)
+        try conv2D(activate(conv2D(x, linear1, in: workspace), .silu, in: workspace), linear2, in: workspace)
     }
 }
 

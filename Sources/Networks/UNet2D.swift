@@ -127,7 +127,7 @@ public final class UNet2D: Sendable {
         let embedding = try activate(
             embed(timesteps, classInput, in: workspace), config.activation, in: workspace)
 
-        let input = config.centerInputSample ? try map(x, in: workspace) { 2 * $0 - 1 } : x
+        let input = config.centerInputSample ? try map(x, in: workspace) { 2 * $0 - 1 } : x  // x has no gradient
         var state = UNetState(sample: try conv2D(input, parts.convIn, in: workspace), image: input)
         state.skips.append(state.sample)
         for block in parts.downBlocks { try block(&state, embedding, in: workspace) }
@@ -137,11 +137,7 @@ public final class UNet2D: Sendable {
 
         let h = try normalized(state.sample, parts.convNormOut, activation: .silu, in: workspace)
         let out = try conv2D(h, parts.convOut, residual: state.image, in: workspace)
-        if case .fourier = parts.timeProj {
-            for i in 0..<out.n {
-                for j in (i * out.stride)..<((i + 1) * out.stride) { out.data[j] /= timesteps[i] }
-            }
-        }
+        if case .fourier = parts.timeProj { return try divide(out, by: timesteps, in: workspace) }
         return out
     }
 
@@ -160,7 +156,7 @@ public final class UNet2D: Sendable {
             other = try Tensor(time.n, 1, 1, time.c, in: workspace)
             for (i, value) in classInput.enumerated() { other.data[i] = value }
         }
-        return try combine(time, other, in: workspace) { $0 + $1 }
+        return try add(time, other, in: workspace)
     }
 }
 

@@ -59,10 +59,8 @@ import Testing
         try expectMisfit("width") { try concatenate([x, zeros(2, 4, 3, 8)], in: workspace) }
         try expectMisfit("batch") { try concatenate([x, zeros(1, 4, 4, 8)], in: workspace) }
         try expectMisfit("combine") { try combine(x, zeros(2, 4, 4, 9), in: workspace, +) }
-
-        let matrix = try matrix(k: 8, n: 5) { _, _ in 0 }
-        try expectMisfit("inputs") { try linear(zeros(2, 4, 4, 7), matrix, bias: nil, in: workspace) }
-        try expectMisfit("residual") { try linear(x, matrix, bias: nil, residual: x, in: workspace) }
+        try expectMisfit("add") { try add(x, zeros(2, 4, 4, 9), in: workspace) }
+        try expectMisfit("divide") { try divide(x, by: [1], in: workspace) }
 
         let conv = try Conv2D(
             weight: [Float](repeating: 0, count: 5 * 8 * 9), bias: nil, inputs: 8, outputs: 5, kernel: 3, padBefore: 1,

@@ -95,10 +95,10 @@ import Testing
         }
     }
 
-    @Test func linearEqualsTheDefinition() throws {
+    @Test func linearLayersEqualTheDefinition() throws {
         let (rows, k, n) = (2 * 9 * 11, 37, 50)
         let b = randn(k * n, seed: 10), bias = randn(n, seed: 11)
-        let packed = try matrix(k: k, n: n) { b[$0 * n + $1] }
+        let weight = (0..<(n * k)).map { b[$0 % k * n + $0 / k] }  // (outputs, inputs), as PyTorch stores it
         let workspace = try poisoned()
         let x = try random(2, 9, 11, k, seed: 12, in: workspace)
         let residual = try random(2, 9, 11, n, seed: 13, in: workspace)
@@ -106,8 +106,10 @@ import Testing
             for residual in [nil, residual] {
                 var c = residual.map(values) ?? [Float](repeating: 0, count: rows * n)
                 if hasBias { for i in c.indices { c[i] += bias[i % n] } }
-                let buffer = hasBias ? try FloatBuffer(bias) : nil
-                let run = { try linear(x, packed, bias: buffer, residual: residual, in: $0) }
+                let layer = try Conv2D(
+                    weight: weight, bias: hasBias ? bias : nil, inputs: k, outputs: n, kernel: 1, padBefore: 0,
+                    padAfter: 0)
+                let run = { try conv2D(x, layer, residual: residual, in: $0) }
                 let expected = naive(rows: rows, k: k, n: n, a: values(x), b: b, c: c)
                 #expect(relativeError(values(try run(poisoned())), expected) <= 1e-6)
                 #expect(try sameOnAnyThreads(run))

@@ -131,6 +131,50 @@
             }
         }
 
+        @Test func transposedProducts() {
+            var random = SplitMix(seed: 8)
+            for _ in 0..<100 {
+                let rows = Microkernels.gemmTransposedRows * random.int(1...4), k = random.int(1...300), n = random.int(1...70)
+                let lda = rows + random.int(0...5), padded = (n + 15) / 16 * 16, accumulate = random.bool()
+                let a = randn(k * lda, seed: random.next()), b = randn(padded * k, seed: random.next())
+                var one = randn(rows * n, seed: random.next()), other = one
+                Microkernels.gemmTransposed(
+                    rows: rows, k: k, n: n, a: a, lda: lda, b: b, panelStride: 16 * k, c: &one, ldc: n,
+                    accumulate: accumulate)
+                MicrokernelsAVX512.gemmTransposed(
+                    rows: rows, k: k, n: n, a: a, lda: lda, b: b, panelStride: 16 * k, c: &other, ldc: n,
+                    accumulate: accumulate)
+                #expect(sameBits(one, other), "\(rows) x \(k) x \(n)")
+            }
+        }
+
+        @Test(arguments: activations) func gradients(activation: Microkernels.Activation) {
+            var random = SplitMix(seed: 9)
+            for _ in 0..<50 {
+                let pixels = random.int(1...9), channels = random.int(1...50), count = pixels * channels
+                let x = randn(count, seed: random.next()).map { 10 * $0 }, g = randn(count, seed: random.next())
+                let v = (0..<5).map { _ in randn(channels, seed: random.next()) }
+                var one = x, other = x
+                Microkernels.activationGradient(x, g, into: &one, count: count, activation)
+                MicrokernelsAVX512.activationGradient(x, g, into: &other, count: count, activation.wide)
+                #expect(sameBits(one, other), "\(count) values")
+                Microkernels.scaleShiftGradient(
+                    x, g, pixels: pixels, channels: channels, a: v[0], b: v[1], center: v[2], p: v[3], q: v[4],
+                    into: &one, activation)
+                MicrokernelsAVX512.scaleShiftGradient(
+                    x, g, pixels: pixels, channels: channels, a: v[0], b: v[1], center: v[2], p: v[3], q: v[4],
+                    into: &other, activation.wide)
+                #expect(sameBits(one, other), "\(pixels) x \(channels)")
+                var sums = [Float](repeating: 0, count: 2 * channels), others = sums
+                Microkernels.scaleShiftSums(
+                    x, g, pixels: pixels, channels: channels, a: v[0], b: v[1], center: v[2], into: &sums, activation)
+                MicrokernelsAVX512.scaleShiftSums(
+                    x, g, pixels: pixels, channels: channels, a: v[0], b: v[1], center: v[2], into: &others,
+                    activation.wide)
+                #expect(sameBits(sums, others), "\(pixels) x \(channels)")
+            }
+        }
+
         @Test(arguments: activations) func scalesShiftsAndActivations(activation: Microkernels.Activation) {
             var random = SplitMix(seed: 7)
             for _ in 0..<50 {
