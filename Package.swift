@@ -45,8 +45,9 @@ let package = Package(
         .target(
             name: "Pipeline", dependencies: ["Networks", "Sampling", "Images", "Checkpoint", "Kernels"],
             swiftSettings: numeric),
+        .target(name: "Training", dependencies: ["Pipeline"], swiftSettings: numeric),
         .target(
-            name: "MCM", dependencies: ["Pipeline", "CMCM", "CShims"], exclude: ["mcm.map"],
+            name: "MCM", dependencies: ["Pipeline", "Training", "CMCM", "CShims"], exclude: ["mcm.map"],
             linkerSettings: [
                 .unsafeFlags([
                     "-static-stdlib", "-use-ld=lld", "-Xlinker", "--version-script=\(root)/Sources/MCM/mcm.map",
@@ -57,7 +58,7 @@ let package = Package(
                 ])
             ]),
 
-        .target(name: "TestSupport", dependencies: ["Kernels", "Checkpoint"], path: "Tests/TestSupport"),
+        .target(name: "TestSupport", dependencies: ["Kernels", "Checkpoint", "Networks"], path: "Tests/TestSupport"),
         .testTarget(
             name: "KernelsTests", dependencies: kernelDependencies + ["Kernels", "TestSupport"], swiftSettings: numeric),
         .testTarget(name: "CheckpointTests", dependencies: ["Checkpoint", "TestSupport"]),
@@ -65,6 +66,7 @@ let package = Package(
         .testTarget(name: "SamplingTests", dependencies: ["Sampling", "Pipeline", "TestSupport"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),
         .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "TestSupport"]),
+        .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
     ] + wide,
     swiftLanguageModes: [.v6]
 )

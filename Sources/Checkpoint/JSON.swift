@@ -140,3 +140,21 @@ private func scanJSON(_ bytes: UnsafeRawBufferPointer, name: String) throws -> I
     }
     return keys
 }
+
+extension JSONValue {
+    /// Compact JSON text, keys in ascending order: the same value always gives the same text.
+    public var text: String {
+        switch self {
+        case .null: "null"
+        case .bool(let value): "\(value)"
+        case .integer(let value): "\(value)"
+        case .number(let value): "\(value)"
+        case .string(let value): jsonLiteral(value)
+        case .array(let values): "[" + values.map(\.text).joined(separator: ",") + "]"
+        case .object(let members):
+            "{"
+                + members.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+                .map { jsonLiteral($0.key) + ":" + $0.value.text }.joined(separator: ",") + "}"
+        }
+    }
+}

@@ -65,7 +65,7 @@ public func divide(_ x: Tensor, by divisors: [Float], in workspace: Workspace) t
 }
 
 /// Blocks of 0..<count, shared out among threads.
-func parallelBlocks(_ count: Int, in workspace: Workspace, _ body: (Range<Int>) -> Void) {
+public func parallelBlocks(_ count: Int, in workspace: Workspace, _ body: (Range<Int>) -> Void) {
     let block = 1 << 14
     parallelFor((count + block - 1) / block, threads: workspace.threads) { i in
         body((i * block)..<min((i + 1) * block, count))

@@ -26,7 +26,7 @@ public struct MCMError: Error, Equatable, CustomStringConvertible {
 /// Throws unless shapes agree. Configurations can ask for networks whose parts do not fit together; memory must not be
 /// read out of bounds because of one.
 @inline(__always)
-func require(_ condition: Bool, _ message: @autoclosure () -> String) throws {
+public func require(_ condition: Bool, _ message: @autoclosure () -> String) throws {
     if !condition { throw MCMError(.format, "the network does not fit together: \(message())") }
 }
 

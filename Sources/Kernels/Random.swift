@@ -28,13 +28,13 @@ public struct Generator: Sendable {
         }
     }
 
-    /// In [0, 1): 24 bits.
-    private mutating func uniform() -> Float {
+    /// In [0, 1): 24 bits. One draw of `torch.rand(1)`.
+    public mutating func uniform() -> Float {
         Float(twister.next() & 0xFF_FFFF) * 0x1p-24
     }
 
     /// In [0, 1): 53 bits.
-    private mutating func uniform64() -> Double {
+    public mutating func uniform64() -> Double {
         let high = UInt64(twister.next())
         let low = UInt64(twister.next())
         return Double((high << 32 | low) & (1 << 53 - 1)) * 0x1p-53

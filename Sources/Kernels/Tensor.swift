@@ -17,13 +17,13 @@ public struct Tensor {
         (self.n, self.h, self.w, self.c) = (n, h, w, c)
     }
 
-    private init(_ n: Int, _ h: Int, _ w: Int, _ c: Int, sharing other: Tensor) {
+    private init(_ n: Int, _ h: Int, _ w: Int, _ c: Int, sharing other: Tensor, from first: Int = 0) {
         (self.n, self.h, self.w, self.c) = (n, h, w, c)
         storage = other.storage
-        data = other.data
+        data = other.data + first
     }
 
-    var shape: (Int, Int, Int, Int) { (n, h, w, c) }
+    public var shape: (Int, Int, Int, Int) { (n, h, w, c) }
     /// Floats in all.
     public var count: Int { n * h * w * c }
     /// Floats per image.
@@ -34,6 +34,12 @@ public struct Tensor {
     public func reshaped(_ n: Int, _ h: Int, _ w: Int, _ c: Int) -> Tensor {
         assert(n * h * w * c == count)
         return Tensor(n, h, w, c, sharing: self)
+    }
+
+    /// Image `i` alone: (1, h, w, c), sharing the floats.
+    public func image(_ i: Int) -> Tensor {
+        assert((0..<n).contains(i))
+        return Tensor(1, h, w, c, sharing: self, from: i * stride)
     }
 
     public var buffer: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: data, count: count) }

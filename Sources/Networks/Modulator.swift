@@ -104,18 +104,36 @@ public final class Modulator: Sendable {
     /// The planes that the network reads beside x and e: each modality's in the file's order, zeros where absent, then
     /// the flags.
     ///   planes   per modality nil or (n, h, w, channels)
+    ///   isGiven  whether image i has modality m; planes of one that it has not are not looked at
     ///   returns  (n, h, w, conditionChannels)
     public func conditions(
-        _ planes: [Tensor?], n: Int, h: Int, w: Int, in workspace: Workspace
+        _ planes: [Tensor?], n: Int, h: Int, w: Int, in workspace: Workspace,
+        isGiven: (_ image: Int, _ modality: Int) -> Bool = { _, _ in true }
     ) throws -> Tensor {
-        var parts: [Tensor] = []
-        for (modality, given) in zip(modalities, planes) {
-            parts.append(try given ?? filled(0, n, h, w, modality.channels, in: workspace))
+        let out = try Tensor(n, h, w, conditionChannels, in: workspace)
+        out.buffer.update(repeating: 0)
+        var channel = 0
+        for (m, modality) in modalities.enumerated() {
+            if let given = planes[m] {
+                try require(
+                    given.shape == (n, h, w, modality.channels), "a condition \(given.shape) for \(out.shape)")
+                for image in 0..<n where isGiven(image, m) {
+                    for pixel in (image * h * w)..<((image + 1) * h * w) {
+                        (out.data + pixel * out.c + channel).update(
+                            from: given.data + pixel * modality.channels, count: modality.channels)
+                    }
+                }
+            }
+            channel += modality.channels
         }
         if presenceFlags {
-            for given in planes { parts.append(try filled(given == nil ? 0 : 1, n, h, w, 1, in: workspace)) }
+            for m in planes.indices where planes[m] != nil {
+                for image in 0..<n where isGiven(image, m) {
+                    for pixel in (image * h * w)..<((image + 1) * h * w) { out.data[pixel * out.c + channel + m] = 1 }
+                }
+            }
         }
-        return try concatenate(parts, in: workspace)
+        return out
     }
 
     /// What the module adds to the prediction: e' - e = e * (scaleOffset - 1 + g) + v. Zero, bit for bit, for a module
@@ -140,14 +158,6 @@ public final class Modulator: Sendable {
             let scaled = try combine(gradient, e, in: workspace) { $0 * $1 }
             try tape.add(concatenate([scaled, gradient], in: workspace), to: gv, in: workspace)
         }
-        return out
-    }
-
-    private func filled(
-        _ value: Float, _ n: Int, _ h: Int, _ w: Int, _ c: Int, in workspace: Workspace
-    ) throws -> Tensor {
-        let out = try Tensor(n, h, w, c, in: workspace)
-        out.data.update(repeating: value, count: out.count)
         return out
     }
 }

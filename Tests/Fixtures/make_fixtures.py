@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the golden fixtures: what diffusers and torch compute, for the tests to compare with.
 
-    python make_fixtures.py [--out FOLDER] [unet2d randn schedulers modulator resize pipelines]
+    python make_fixtures.py [--out FOLDER] [unet2d gradients randn schedulers modulator resize pipelines]
 
 Needs torch, diffusers, numpy and safetensors.  README.md beside this file states the rules that a reader of
 the fixtures follows; the constants and functions here are those rules.  Fixtures hold no weights: both sides
@@ -183,7 +183,7 @@ UNETS = {
 }
 
 
-def run_unet(model, case):
+def run_unet(model, case, grad=False):
     """The network's output for one case."""
     n, h, w = case["batch"], case["height"], case["width"]
     x = randn((n, model.config.in_channels, h, w), case["seed"]).to(model.dtype)
@@ -193,7 +193,7 @@ def run_unet(model, case):
     if case["class_inputs_seed"] is not None:
         width = model.time_embedding.linear_2.out_features
         labels = randn((n, width), case["class_inputs_seed"]).to(model.dtype)
-    with torch.no_grad():
+    with torch.set_grad_enabled(grad):
         return model(x, torch.tensor(case["timesteps"]), class_labels=labels).sample
 
 
@@ -213,6 +213,25 @@ def unet2d():
         print(f"  {name:28s} {parameters:9d} parameters, rms {float(exact.square().mean().sqrt()):8.4f}, "
               f"float32 against float64 {case['reference_error']:.1e}")
         assert tensors[name].isfinite().all(), name
+    return tensors, cases
+
+
+# ---------------------------------------------------------------- gradients
+
+def gradients():
+    """Of sum(r * output) by every parameter of the networks above, in float64, as two numbers each: its 2-norm, and
+    its product with normal numbers.  r and those are drawn as parameters are, for the names "loss" and "probe.KEY"."""
+    tensors, cases = {}, []
+    for case in unet2d()[1]:
+        model = golden_weights(UNet2DModel(**case["config"])).double()
+        model.time_proj.register_forward_hook(lambda _, inputs, result: result.double())
+        out = run_unet(model, case, grad=True)
+        (out * randn(out.shape, zlib.crc32(b"loss"))).sum().backward()
+        found = {key: p.grad for key, p in sorted(model.named_parameters()) if p.requires_grad}
+        tensors[case["name"]] = torch.tensor(
+            [[float(g.norm()), float((g * randn(g.shape, zlib.crc32(b"probe." + key.encode()))).sum())]
+             for key, g in found.items()])
+        cases.append(case)
     return tensors, cases
 
 
@@ -480,7 +499,7 @@ def pipelines():
     return tensors, cases
 
 
-FIXTURES = {"unet2d": unet2d, "randn": randn_draws, "schedulers": schedulers, "modulator": modulator, "resize": resize,
+FIXTURES = {"unet2d": unet2d, "gradients": gradients, "randn": randn_draws, "schedulers": schedulers, "modulator": modulator, "resize": resize,
             "pipelines": pipelines}
 
 if __name__ == "__main__":

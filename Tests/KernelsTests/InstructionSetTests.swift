@@ -134,7 +134,8 @@
         @Test func transposedProducts() {
             var random = SplitMix(seed: 8)
             for _ in 0..<100 {
-                let rows = Microkernels.gemmTransposedRows * random.int(1...4), k = random.int(1...300), n = random.int(1...70)
+                let rows = Microkernels.gemmTransposedRows * random.int(1...4), k = random.int(1...300),
+                    n = random.int(1...70)
                 let lda = rows + random.int(0...5), padded = (n + 15) / 16 * 16, accumulate = random.bool()
                 let a = randn(k * lda, seed: random.next()), b = randn(padded * k, seed: random.next())
                 var one = randn(rows * n, seed: random.next()), other = one

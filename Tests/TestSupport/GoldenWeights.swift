@@ -27,7 +27,7 @@ public final class GoldenWeights: TensorSource {
     public func finish() throws {}
 }
 
-private func crc32(_ text: String) -> UInt32 {
+public func crc32(_ text: String) -> UInt32 {
     var crc = ~UInt32(0)
     for byte in text.utf8 {
         crc ^= UInt32(byte)

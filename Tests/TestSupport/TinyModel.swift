@@ -1,5 +1,6 @@
 import Checkpoint
 import Kernels
+import Networks
 
 /// Golden weights, remembered as they are asked for.
 public final class RecordedWeights: TensorSource {
@@ -14,6 +15,15 @@ public final class RecordedWeights: TensorSource {
         tensors.append(.init(name: key, shape: shape, values: golden.values(key, shape)))
         return try golden.withElements(key, shape: shape, body)
     }
+}
+
+/// The tensors of a network with golden weights.
+///   unet  its config
+public func goldenTensors(_ unet: String) throws -> [SafetensorsWriter.Tensor] {
+    let recorder = RecordedWeights()
+    let json = try JSONObject(JSONValue(parsing: unet, name: "tiny"), name: "tiny")
+    _ = try UNet2D(UNet2DConfig(json), Weights(recorder))
+    return recorder.tensors
 }
 
 /// The files of a small model folder, to be changed by tests.
