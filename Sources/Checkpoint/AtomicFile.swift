@@ -12,10 +12,17 @@ public func writeAtomically(_ bytes: [UInt8], to path: String) throws {
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw systemError(path) }
     do {
-        try write(bytes, to: descriptor, path)
+        try writeAll(bytes, to: descriptor, path)
         guard fsync(descriptor) == 0 else { throw systemError(path) }
         guard rename(temporary, path) == 0 else { throw systemError(path) }
         close(descriptor)
+        // The new name too is to survive a power failure; not every file system can do that.
+        let folder = path.lastIndex(of: "/").map { path[...$0] } ?? "."
+        let directory = open(String(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if directory >= 0 {
+            fsync(directory)
+            close(directory)
+        }
     } catch {
         close(descriptor)
         unlink(temporary)
@@ -23,7 +30,8 @@ public func writeAtomically(_ bytes: [UInt8], to path: String) throws {
     }
 }
 
-private func write(_ bytes: [UInt8], to descriptor: Int32, _ path: String) throws {
+/// All bytes, where the descriptor stands. `path` is for messages.
+public func writeAll(_ bytes: [UInt8], to descriptor: Int32, _ path: String) throws {
     try bytes.withUnsafeBytes { buffer in
         var rest = buffer[...]
         while let base = UnsafeRawBufferPointer(rebasing: rest).baseAddress, !rest.isEmpty {

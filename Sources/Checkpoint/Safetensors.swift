@@ -42,6 +42,24 @@ public final class SafetensorsFile: Sendable {
         }
     }
 
+    /// Lends a part of a tensor's bytes, whatever its type, for the duration of `body`.
+    ///   range  in bytes from the tensor's beginning
+    public func withBytes<R>(
+        _ tensor: String, _ range: Range<Int>, _ body: (UnsafeRawBufferPointer) throws -> R
+    ) throws -> R {
+        guard let info = infos[tensor] else {
+            throw MCMError(.format, "\(name): tensor \(quoted(tensor)) is missing")
+        }
+        guard range.lowerBound >= 0, range.upperBound <= info.range.count else {
+            throw MCMError(.size, "\(name): tensor \(quoted(tensor)) has \(info.range.count) bytes, no bytes \(range)")
+        }
+        try file.check()
+        let first = info.range.lowerBound + range.lowerBound
+        return try withExtendedLifetime(file) {
+            try body(UnsafeRawBufferPointer(rebasing: file.bytes[first..<(first + range.count)]))
+        }
+    }
+
     /// The elements at the given flat indices as IEEE half-precision bits, rounded to nearest even; any NaN is 0x7e00.
     func float16Bits(_ tensor: String, at indices: [Int]) throws -> [UInt16] {
         try withElements(tensor, all: false) { elements in

@@ -14,28 +14,33 @@ extension Model {
         for i in 0..<count { pixels[i] = pixel(x[i]) }
     }
 
-    /// Images of one size to samples in [-1, 1]: 2 v - 1 with v in [0, 1].
-    ///   into   (images, channels, h, w)
+    /// See the function of this name.
     public func encode(_ images: [ImageView], into samples: UnsafeMutablePointer<Float>) throws {
-        guard let first = images.first else { return }
-        let size = first.width * first.height * channels
-        for (k, image) in images.enumerated() {
-            guard (image.width, image.height, image.channels) == (first.width, first.height, channels) else {
-                throw MCMError(
-                    .size,
-                    "image \(k) is \(image.width) x \(image.height) with \(image.channels) channels, expected "
-                        + "\(first.width) x \(first.height) with \(channels)")
-            }
-            for y in 0..<image.height {
-                for i in 0..<(image.width * channels) {
-                    let value = image.intensity(y, i)
-                    guard value.isFinite else {
-                        throw MCMError(
-                            .invalidArgument, "image \(k) holds \(value) in row \(y), expected finite values")
-                    }
-                    let plane = i % channels * image.height * image.width
-                    samples[k * size + plane + y * image.width + i / channels] = 2 * value - 1
+        try Pipeline.encode(images, channels: channels, into: samples)
+    }
+}
+
+/// Images of one size to samples in [-1, 1]: 2 v - 1 with v in [0, 1].
+///   into   (images, channels, h, w)
+public func encode(_ images: [ImageView], channels: Int, into samples: UnsafeMutablePointer<Float>) throws {
+    guard let first = images.first else { return }
+    let size = first.width * first.height * channels
+    for (k, image) in images.enumerated() {
+        guard (image.width, image.height, image.channels) == (first.width, first.height, channels) else {
+            throw MCMError(
+                .size,
+                "image \(k) is \(image.width) x \(image.height) with \(image.channels) channels, expected "
+                    + "\(first.width) x \(first.height) with \(channels)")
+        }
+        for y in 0..<image.height {
+            for i in 0..<(image.width * channels) {
+                let value = image.intensity(y, i)
+                guard value.isFinite else {
+                    throw MCMError(
+                        .invalidArgument, "image \(k) holds \(value) in row \(y), expected finite values")
                 }
+                let plane = i % channels * image.height * image.width
+                samples[k * size + plane + y * image.width + i / channels] = 2 * value - 1
             }
         }
     }

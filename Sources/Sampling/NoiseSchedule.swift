@@ -15,6 +15,8 @@ public struct NoiseSchedule: Sendable {
         alphasCumprod = Self.cumulativeProduct(betas)
     }
 
+    public init(alphasCumprod: [Float]) { self.alphasCumprod = alphasCumprod }
+
     public var numTrainTimesteps: Int { alphasCumprod.count }
 
     /// x_t from x_0 and noise.

@@ -12,7 +12,7 @@ import Sampling
 /// What an example meets (timestep, noise, which conditions are withheld) follows from the seed and the example's number
 /// alone, so that a run repeats bit for bit, with any number of threads, and goes on exactly where it stopped.
 public final class Trainer {
-    public let model: Model
+    public let base: Base
     public let options: TrainerOptions
     /// Of the module, as its file has it, with the base that it is trained on.
     let config: JSONValue
@@ -29,56 +29,46 @@ public final class Trainer {
     public internal(set) var step = 0
     public internal(set) var examples = 0
     /// Examples whose gradients are accumulated.
-    public private(set) var pending = 0
+    public internal(set) var pending = 0
     public private(set) var losses: LossTable
 
     /// A module of random weights for a config as a module file has it; see docs/format.md.
-    public convenience init(_ model: Model, config: JSONValue, _ options: TrainerOptions) throws {
-        try self.init(model, config: config, InitialWeights(seed: options.seed), options)
+    public convenience init(_ base: Base, config: JSONValue, _ options: TrainerOptions) throws {
+        try self.init(base, config: config, InitialWeights(seed: options.seed), options)
     }
 
     /// Goes on from a module file's weights.
-    public convenience init(_ model: Model, from file: SafetensorsFile, _ options: TrainerOptions) throws {
+    public convenience init(_ base: Base, from file: SafetensorsFile, _ options: TrainerOptions) throws {
         guard let text = file.metadata["config"], file.metadata["format"] == "mcm" else {
             throw MCMError(.format, "\(file.name): is no module file, expected the metadata \"format\" = \"mcm\"")
         }
         let config = try JSONValue(parsing: text, name: "\(file.name): config")
-        try self.init(model, config: config, CheckpointSource(file), options)
+        try self.init(base, config: config, CheckpointSource(file), options)
     }
 
-    init(_ model: Model, config: JSONValue, _ source: any TensorSource, _ options: TrainerOptions) throws {
-        self.model = model
+    init(_ base: Base, config: JSONValue, _ source: any TensorSource, _ options: TrainerOptions) throws {
+        self.base = base
         self.options = options
-        let config = try Self.withBase(config, model)
+        guard case .object(var members) = config else {
+            throw MCMError(.format, "config: is no object, expected the config of a module")
+        }
+        members["base"] = base.json
+        let config = JSONValue.object(members)
         self.config = config
         var modulator: Modulator?
         parameters = try Parameters(from: source) { modulator = try Self.modulator(config, $0) }
         guard let modulator else { throw MCMError(.state, "the module has no network") }
-        try model.check(modulator)
+        try base.check(modulator)
         modalities = modulator.modalities
-        try options.check(
-            modalities: modalities.count, numTrainTimesteps: model.schedulerConfig.numTrainTimesteps)
-        plan = TimestepPlan(options, model.schedule, model.schedulerConfig.predictionType)
+        try options.check(modalities: modalities.count, numTrainTimesteps: base.schedule.numTrainTimesteps)
+        plan = TimestepPlan(options, base.schedule, base.predictionType)
         firstMoments = try FloatBuffer(count: parameters.count)
         secondMoments = try FloatBuffer(count: parameters.count)
         savedGradients = try FloatBuffer(count: parameters.count)
         ema = options.emaDecay > 0 ? try FloatBuffer(count: parameters.count) : nil
         ema?.data.update(from: parameters.values.data, count: parameters.count)
-        workspace = Workspace(threads: model.threads)
-        losses = LossTable(modalities: modalities.count, timesteps: model.schedulerConfig.numTrainTimesteps)
-    }
-
-    /// The config with what the module is trained on.
-    private static func withBase(_ config: JSONValue, _ model: Model) throws -> JSONValue {
-        guard case .object(var members) = config else {
-            throw MCMError(.format, "config: is no object, expected the config of a module")
-        }
-        members["base"] = .object([
-            "prediction_type": .string(model.schedulerConfig.predictionType.rawValue),
-            "channels": .integer(model.channels), "fingerprint": .string(model.fingerprint),
-            "sample_size": .integer(model.sampleSize.height),
-        ])
-        return .object(members)
+        workspace = Workspace(threads: base.threads)
+        losses = LossTable(modalities: modalities.count, timesteps: base.schedule.numTrainTimesteps)
     }
 
     private static func modulator(_ config: JSONValue, _ source: any TensorSource) throws -> Modulator {
@@ -92,14 +82,6 @@ public final class Trainer {
     }
 
     // MARK: A step
-
-    /// What is learned from: n examples.
-    public struct Batch {
-        let x0: Tensor  // (n, h, w, channels), in the model's sample space
-        let planes: [Tensor?]  // per modality nil or (n, h, w, channels)
-
-        public init(x0: Tensor, planes: [Tensor?]) { (self.x0, self.planes) = (x0, planes) }
-    }
 
     /// Predictions of the model that need not be made again: see Bank.
     struct Predictions {
@@ -170,10 +152,7 @@ public final class Trainer {
         _ batch: Batch, _ predictions: Predictions?
     ) throws -> (Report, [LossTable.Example]) {
         let x0 = batch.x0, (n, h, w) = (x0.n, x0.h, x0.w)
-        try model.unet.checkSize(height: h, width: w)
-        guard model.unet.classInputSize == 0 else {
-            throw MCMError(.unsupported, "the model takes a class input, which the trainer does not give")
-        }
+        try base.model?.unet.checkSize(height: h, width: w)
         // A module whose layers know where their gradients go; made anew, since parameters have changed.
         let modulator = try Self.modulator(config, parameters)
         try modulator.net.checkSize(height: h, width: w)
@@ -186,14 +165,16 @@ public final class Trainer {
             if let predictions { draws[i].noise = Generator(seed: predictions.seeds[i]) }
             draws[i].noise.normal(into: order.data, count: order.count)
             fromNCHW(order.data, into: noise.image(i))
-            model.schedule.addNoise(
+            base.schedule.addNoise(
                 x0.image(i).data, noise.image(i).data, timestep: timesteps[i], count: x0.stride, into: x.image(i).data)
         }
 
         var report = Report()
         let numbers = timesteps.map { Float($0) }
         let start = seconds()
-        let e = try predictions?.e ?? model.unet(x, timesteps: numbers, in: workspace)
+        guard let e = try predictions?.e ?? base.model?.unet(x, timesteps: numbers, in: workspace) else {
+            throw MCMError(.state, "the trainer has no model, expected predictions from a bank")
+        }
         let predicted = seconds()
         let conditions = try modulator.conditions(batch.planes, n: n, h: h, w: w, in: workspace) {
             draws[$0].isGiven[$1]
@@ -208,7 +189,7 @@ public final class Trainer {
         var seen: [LossTable.Example] = []
         for i in 0..<n {
             let target = PredictionTarget(
-                model.schedulerConfig.predictionType, alpha: model.schedule.alphasCumprod[timesteps[i]])
+                base.predictionType, alpha: base.schedule.alphasCumprod[timesteps[i]])
             let weight = plan.weight(timesteps[i])
             let scale = 2 * weight / Float(x0.stride)
             var loss = 0.0, baseLoss = 0.0

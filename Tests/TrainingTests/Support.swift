@@ -1,4 +1,5 @@
 import Checkpoint
+import Glibc
 import Kernels
 import Networks
 import Pipeline
@@ -23,11 +24,11 @@ let tinyModule = """
     """
 
 func tinyTrainer(_ model: Model, _ options: TrainerOptions = TrainerOptions()) throws -> Trainer {
-    try Trainer(model, config: JSONValue(parsing: tinyModule, name: "config"), options)
+    try Trainer(Base(model), config: JSONValue(parsing: tinyModule, name: "config"), options)
 }
 
 /// Examples first ..< first + n of an endless set: squares whose place the sketch gives.
-func examples(_ first: Int, _ n: Int, in workspace: Workspace) throws -> Trainer.Batch {
+func examples(_ first: Int, _ n: Int, in workspace: Workspace) throws -> Batch {
     let x0 = try Tensor(n, 8, 8, 1, in: workspace), sketch = try Tensor(n, 8, 8, 1, in: workspace)
     let labels = try Tensor(n, 8, 8, 4, in: workspace)
     labels.buffer.update(repeating: 0)
@@ -40,7 +41,56 @@ func examples(_ first: Int, _ n: Int, in workspace: Workspace) throws -> Trainer
             labels.data[(i * 64 + p) * 4 + (isInside ? 1 + place % 3 : 0)] = 1
         }
     }
-    return Trainer.Batch(x0: x0, planes: [sketch, labels])
+    return Batch(x0: x0, planes: [sketch, labels])
 }
 
 func floats(_ buffer: FloatBuffer) -> [Float] { Array(buffer.values) }
+
+/// A folder that goes with the object.
+final class TemporaryFolder {
+    let path: String
+
+    init() {
+        var template = Array("/tmp/mcm-training-XXXXXX".utf8CString)
+        path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
+    }
+
+    deinit {
+        if let list = opendir(path) {
+            while let entry = readdir(list) {
+                let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                }
+                unlink("\(path)/\(name)")
+            }
+            closedir(list)
+        }
+        rmdir(path)
+    }
+
+    func callAsFunction(_ name: String) -> String { "\(path)/\(name)" }
+}
+
+func read(_ path: String) throws -> [UInt8] { try MappedFile(path: path).withBytes { Array($0) } }
+
+func open(_ path: String) throws -> SafetensorsFile { try SafetensorsFile(MappedFile(path: path), name: "file") }
+
+/// The examples above as a data set: images and sketches as floats, labels as such.
+func tinyDataset(_ count: Int, to path: String, seed: Int = 0) throws {
+    let workspace = Workspace(threads: 1)
+    let batch = try examples(seed, count, in: workspace)
+    let x0 = Array(batch.x0.buffer), sketch = Array(batch.planes[0]!.buffer), labels = Array(batch.planes[1]!.buffer)
+    let classes = (0..<(count * 64)).map { p in Float((0..<4).first { labels[4 * p + $0] == 1 }!) }
+    try SafetensorsWriter.write(
+        [
+            .init(name: "images", shape: [count, 8, 8, 1], values: x0.map { ($0 + 1) / 2 }),
+            .init(name: "sketch", shape: [count, 8, 8, 1], values: sketch),
+            .init(name: "labels", shape: [count, 8, 8, 1], values: classes),
+        ], to: path)
+}
+
+func dataset(_ count: Int, in folder: TemporaryFolder, seed: Int = 0) throws -> Dataset {
+    let path = folder("data\(seed).safetensors")
+    try tinyDataset(count, to: path, seed: seed)
+    return try Dataset(open(path))
+}

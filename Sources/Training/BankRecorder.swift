@@ -1,0 +1,173 @@
+import Checkpoint
+import Glibc
+import Kernels
+import Pipeline
+
+extension Bank {
+    public struct RecordingOptions: Sendable {
+        public var count = 0
+        /// Records that are made at a time. They do not depend on it.
+        public var batch = 16
+        public var seed: UInt64 = 0
+        /// nil for all.
+        public var timesteps: Range<Int>?
+
+        public init() {}
+    }
+
+    /// Records predictions for a data set's images, all of them equally often, at timesteps drawn evenly.
+    ///
+    /// They are collected in a file beside `path`, with ".part" at its end of the name, which becomes `path` when it is
+    /// complete. If that file is there already, recording goes on where it stopped.
+    ///   progress  is told how many records there are and returns whether to go on; if not, `.cancelled` is thrown
+    public static func record(
+        _ model: Model, _ dataset: Dataset, to path: String, _ options: RecordingOptions,
+        progress: (_ done: Int, _ count: Int) -> Bool
+    ) throws {
+        try model.unet.checkSize(height: dataset.height, width: dataset.width)
+        try dataset.check(channels: model.channels)
+        let base = try Base(model)
+        let range = options.timesteps ?? 0..<base.schedule.numTrainTimesteps
+        guard !range.isEmpty, range.lowerBound >= 0, range.upperBound <= base.schedule.numTrainTimesteps else {
+            throw MCMError(
+                .invalidArgument,
+                "the range of timesteps is \(range), expected a part of 0 to \(base.schedule.numTrainTimesteps)")
+        }
+        guard options.count > 0, (1...65536).contains(options.batch) else {
+            throw MCMError(
+                .invalidArgument,
+                "\(options.count) records in batches of \(options.batch), expected positive numbers")
+        }
+        let header = Header(
+            count: options.count, channels: model.channels, height: dataset.height, width: dataset.width,
+            predictionType: base.predictionType, fingerprint: base.fingerprint, dataset: dataset.fingerprint,
+            seed: options.seed, timesteps: range, alphasCumprod: base.schedule.alphasCumprod)
+        let file = try PartialFile(path: path, header: header)
+        var shuffle = Shuffle(seed: options.seed, count: dataset.count)
+        let workspace = Workspace(threads: model.threads)
+        while file.records < options.count {
+            let numbers = file.records..<min(file.records + options.batch, options.count)
+            try file.append(
+                Self.records(numbers, header, model, dataset, &shuffle, in: workspace), count: numbers.count)
+            if !progress(file.records, options.count) {
+                throw MCMError(.cancelled, "cancelled after record \(file.records) of \(options.count)")
+            }
+        }
+        try file.finish()
+    }
+
+    /// Records with these numbers; each follows from its number alone.
+    private static func records(
+        _ numbers: Range<Int>, _ header: Header, _ model: Model, _ dataset: Dataset, _ shuffle: inout Shuffle,
+        in workspace: Workspace
+    ) throws -> [UInt8] {
+        let n = numbers.count, size = header.predictionCount
+        let images = numbers.map { shuffle($0) }
+        let draws = numbers.map { number in
+            var generator = Generator(seed: mix(header.seed, UInt64(number)))
+            let span = header.timesteps
+            let t = span.lowerBound + min(Int(generator.uniform64() * Double(span.count)), span.count - 1)
+            return (timestep: t, seed: mix(header.seed, ~UInt64(number)) & 0xffff_ffff)
+        }
+        // (n, c, h, w), as the model's callers have it
+        let order = try Tensor(n, header.channels, header.height, header.width, in: workspace)
+        let noise = try Tensor(n, header.channels, header.height, header.width, in: workspace)
+        try dataset.samples(images, channels: header.channels, into: order.data)
+        for i in 0..<n {
+            var generator = Generator(seed: draws[i].seed)
+            generator.normal(into: noise.image(i).data, count: size)
+            model.schedule.addNoise(
+                order.image(i).data, noise.image(i).data, timestep: draws[i].timestep, count: size,
+                into: order.image(i).data)
+        }
+        let x = try Tensor(n, header.height, header.width, header.channels, in: workspace)
+        fromNCHW(order.data, into: x)
+        let e = try model.unet(x, timesteps: draws.map { Float($0.timestep) }, in: workspace)
+        toNCHW(e, into: order.data)
+
+        var bytes = [UInt8](repeating: 0, count: n * header.recordSize)
+        try bytes.withUnsafeMutableBytes { bytes in
+            for i in 0..<n {
+                let record = UnsafeMutableRawBufferPointer(
+                    rebasing: bytes[(i * header.recordSize)..<((i + 1) * header.recordSize)])
+                record.storeBytes(of: UInt32(images[i]), toByteOffset: 0, as: UInt32.self)
+                record.storeBytes(of: UInt32(draws[i].timestep), toByteOffset: 4, as: UInt32.self)
+                record.storeBytes(of: draws[i].seed, toByteOffset: 8, as: UInt64.self)
+                for j in 0..<size {
+                    let value = Float16(order.data[i * size + j])
+                    guard value.isFinite else {
+                        throw MCMError(
+                            .state, "the prediction for record \(numbers.lowerBound + i) is \(order.data[i * size + j])"
+                        )
+                    }
+                    record.storeBytes(of: value.bitPattern, toByteOffset: 16 + 2 * j, as: UInt16.self)
+                }
+                let end = record.count - 8
+                record.storeBytes(
+                    of: checksum(UnsafeRawBufferPointer(rebasing: record[..<end])), toByteOffset: end, as: UInt64.self)
+            }
+        }
+        return bytes
+    }
+}
+
+/// A bank that is being recorded. What was written before the process ended, however it ended, is used again up to the
+/// last whole record.
+private final class PartialFile {
+    private let path, partial: String
+    private let descriptor: Int32
+    private let header: Bank.Header
+    private(set) var records = 0
+
+    init(path: String, header: Bank.Header) throws {
+        (self.path, partial, self.header) = (path, path + ".part", header)
+        descriptor = open(partial, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+        guard descriptor >= 0 else { throw systemError(partial) }
+        // The descriptor is closed by deinit, also if what follows throws: all properties have values.
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw MCMError(.io, "\(partial): another process is recording to it")
+        }
+        let start = header.bytes
+        if lseek(descriptor, 0, SEEK_END) >= start.count {
+            records = try intactRecords(start)
+        } else {
+            guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else { throw systemError(partial) }
+            try writeAll(start, to: descriptor, partial)
+        }
+        let end = start.count + records * header.recordSize
+        guard ftruncate(descriptor, end) == 0, lseek(descriptor, 0, SEEK_END) == end else { throw systemError(partial) }
+    }
+
+    deinit { close(descriptor) }
+
+    private func intactRecords(_ start: [UInt8]) throws -> Int {
+        let file = try MappedFile(path: partial)
+        return try file.withBytes { bytes in
+            guard bytes[..<start.count].elementsEqual(start) else {
+                throw MCMError(
+                    .state,
+                    "\(partial): is a recording of something else, expected one with the same options; remove it")
+            }
+            let whole = min((bytes.count - start.count) / header.recordSize, header.count)
+            return (0..<whole).first { i in
+                let begin = start.count + i * header.recordSize
+                return !Bank.isIntact(UnsafeRawBufferPointer(rebasing: bytes[begin..<(begin + header.recordSize)]))
+            } ?? whole
+        }
+    }
+
+    func append(_ bytes: [UInt8], count: Int) throws {
+        do {
+            try writeAll(bytes, to: descriptor, partial)
+        } catch {  // such as a full disk: back to the last whole record
+            let end = header.bytes.count + records * header.recordSize
+            if ftruncate(descriptor, end) == 0 { lseek(descriptor, 0, SEEK_END) }
+            throw error
+        }
+        records += count
+    }
+
+    func finish() throws {
+        guard fsync(descriptor) == 0, rename(partial, path) == 0 else { throw systemError(path) }
+    }
+}

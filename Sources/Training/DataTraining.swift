@@ -1,0 +1,77 @@
+import Checkpoint
+import Kernels
+import Pipeline
+
+/// Where a trainer draws examples from.
+public struct Source {
+    let dataset: Dataset
+    let bank: Bank?
+    private(set) var shuffle: Shuffle
+
+    /// bank: of predictions for the data set's images; nil to run the model.
+    public init(_ dataset: Dataset, bank: Bank?, for trainer: Trainer) throws {
+        try dataset.check(channels: trainer.base.channels)
+        if let bank {
+            if bank.fingerprint != trainer.base.fingerprint {
+                throw MCMError(
+                    .incompatible,
+                    "\(bank.name): was recorded from the base \(bank.fingerprint), expected \(trainer.base.fingerprint)"
+                )
+            }
+            if bank.imageFingerprint != dataset.fingerprint {
+                throw MCMError(
+                    .incompatible,
+                    "\(bank.name): was recorded for other images than those of \(dataset.name)")
+            }
+            let shape = bank.shape
+            if shape != (dataset.channels, dataset.height, dataset.width) {
+                throw MCMError(
+                    .incompatible,
+                    "\(bank.name): predictions are \(shape.channels) x \(shape.height) x \(shape.width), expected "
+                        + "\(dataset.channels) x \(dataset.height) x \(dataset.width)")
+            }
+            if trainer.options.timesteps != .uniform {
+                throw MCMError(.invalidArgument, "timesteps of a bank are drawn evenly, expected that option")
+            }
+        } else if trainer.base.model == nil {
+            throw MCMError(.state, "the trainer has no model, expected a bank to train from")
+        }
+        self.dataset = dataset
+        self.bank = bank
+        shuffle = Shuffle(seed: trainer.options.seed, count: bank?.count ?? dataset.count)
+    }
+
+    fileprivate mutating func next(_ k: Int) -> Int { shuffle(k) }
+}
+
+extension Trainer {
+    /// Accumulates the gradients of the next n examples of a source. Which they are follows from the seed and from how
+    /// many were drawn before.
+    public func accumulate(_ n: Int, from source: inout Source) throws -> Report {
+        let drawn = try draw(n, from: &source)
+        return try accumulate(drawn.batch, drawn.predictions)
+    }
+
+    /// The same, then a step.
+    public func step(_ n: Int, from source: inout Source) throws -> Report {
+        let drawn = try draw(n, from: &source)
+        return try step(drawn.batch, drawn.predictions)
+    }
+
+    private func draw(_ n: Int, from source: inout Source) throws -> (batch: Batch, predictions: Predictions?) {
+        guard (1...65536).contains(n) else {
+            throw MCMError(.invalidArgument, "a batch of \(n) examples, expected 1 to 65536")
+        }
+        let numbers = (0..<n).map { source.next(examples + options.rank * n + $0) }
+        guard let bank = source.bank else { return (try source.dataset.batch(numbers, for: self), nil) }
+        let records = try numbers.map { try bank.record($0) }
+        let shape = bank.shape
+        let e = try Tensor(n, shape.height, shape.width, shape.channels, in: workspace)
+        for (i, number) in numbers.enumerated() { try bank.prediction(number, into: e.image(i)) }
+        guard let count = records.map(\.image).max(), count < source.dataset.count else {
+            throw MCMError(.format, "\(bank.name): names an image that \(source.dataset.name) does not have")
+        }
+        let batch = try source.dataset.batch(records.map(\.image), for: self)
+        return (batch, Predictions(timesteps: records.map(\.timestep), seeds: records.map(\.seed), e: e))
+    }
+}

@@ -1,0 +1,183 @@
+import Checkpoint
+import Images
+import Kernels
+import Networks
+import Pipeline
+
+/// Examples in a safetensors file, which is mapped and read as they are drawn (docs/format.md): "images", U8 or F32 of
+/// shape (examples, height, width, channels), or "samples", F32 of shape (examples, channels, height, width) in a model's
+/// sample space; every other tensor holds the conditions of the modality of its name, U8 or F32 of shape (examples,
+/// height, width, channels). Immutable; any number of threads may use it.
+public final class Dataset: Sendable {
+    public let name: String
+    /// Number of examples.
+    public let count: Int
+    public let channels, height, width: Int
+    public let modalities: [String]
+    /// 16 hexadecimal digits that tell one data set's images from another's.
+    public let fingerprint: String
+    private let file: SafetensorsFile
+    private let isEncoded: Bool  // "samples" instead of "images"
+
+    public init(_ file: SafetensorsFile) throws {
+        self.file = file
+        name = file.name
+        let title = file.info("samples") == nil ? "images" : "samples"
+        isEncoded = title == "samples"
+        guard let info = file.info(title) else {
+            throw MCMError(.format, "\(file.name): has neither \"images\" nor \"samples\", expected one of them")
+        }
+        if isEncoded && file.info("images") != nil {
+            throw MCMError(.format, "\(file.name): has both \"images\" and \"samples\", expected one of them")
+        }
+        try Self.check(info, title, file.name, isEncoded ? [.f32] : [.u8, .f32])
+        count = info.shape[0]
+        (height, width, channels) =
+            isEncoded
+            ? (info.shape[2], info.shape[3], info.shape[1]) : (info.shape[1], info.shape[2], info.shape[3])
+        guard count > 0, count <= Int(UInt32.max) else {
+            throw MCMError(.format, "\(file.name): has \(count) examples, expected 1 to \(UInt32.max)")
+        }
+        modalities = file.names.filter { $0 != title }
+        for modality in modalities {
+            guard let info = file.info(modality) else { continue }
+            try Self.check(info, modality, file.name, [.u8, .f32])
+            guard info.shape[0] == count else {
+                throw MCMError(
+                    .format,
+                    "\(file.name): tensor \"\(modality)\" holds \(info.shape[0]) examples, expected \(count), as many as "
+                        + "\"\(title)\"")
+            }
+        }
+        fingerprint = try Self.fingerprint(file, title, info)
+    }
+
+    private static func check(_ info: TensorInfo, _ tensor: String, _ name: String, _ types: [DType]) throws {
+        guard types.contains(info.dtype) else {
+            throw MCMError(
+                .unsupported,
+                "\(name): tensor \"\(tensor)\" is \(info.dtype.rawValue), expected "
+                    + types.map(\.rawValue).joined(separator: " or "))
+        }
+        guard info.shape.count == 4 else {
+            throw MCMError(.format, "\(name): tensor \"\(tensor)\" has shape \(info.shape), expected four dimensions")
+        }
+    }
+
+    /// FNV-1a over the shape and 4096 evenly spaced bytes.
+    private static func fingerprint(_ file: SafetensorsFile, _ title: String, _ info: TensorInfo) throws -> String {
+        try file.withBytes(title, 0..<info.range.count) { bytes in
+            var digest: UInt64 = 0xcbf2_9ce4_8422_2325
+            func add(_ byte: UInt8) { digest = (digest ^ UInt64(byte)) &* 0x100_0000_01b3 }
+            "\(info.dtype.rawValue) \(info.shape)".utf8.forEach(add)
+            let samples = min(4096, bytes.count)
+            for i in 0..<samples { add(bytes[i * (bytes.count / samples) + i * (bytes.count % samples) / samples]) }
+            let digits = String(digest, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }
+    }
+
+    /// Lends some images of a tensor.
+    private func withImages<R>(
+        _ tensor: String, _ indices: [Int], _ body: ([ImageView]) throws -> R
+    ) throws -> R {
+        guard let info = file.info(tensor) else { throw MCMError(.format, "\(name): \"\(tensor)\" is missing") }
+        let size = info.range.count / count
+        return try file.withBytes(tensor, 0..<info.range.count) { bytes in
+            guard let start = bytes.baseAddress else { throw MCMError(.format, "\(name): \"\(tensor)\" is empty") }
+            return try body(
+                indices.map { i in
+                    try ImageView(
+                        data: start + i * size, dtype: info.dtype == .u8 ? .u8 : .f32, width: info.shape[2],
+                        height: info.shape[1], channels: info.shape[3], name: "\(name): \"\(tensor)\", example \(i)")
+                })
+        }
+    }
+
+    /// The conditions of some examples: of the modalities that the file has.
+    private func withConditions<R>(
+        _ modalities: ArraySlice<Modality>, _ indices: [Int],
+        _ body: ([(modality: String, images: [ImageView])]) throws -> R
+    ) throws -> R {
+        guard let first = modalities.first else { return try body([]) }
+        let rest = modalities.dropFirst()
+        guard self.modalities.contains(first.name) else { return try withConditions(rest, indices, body) }
+        return try withImages(first.name, indices) { images in
+            try withConditions(rest, indices) { try body([(first.name, images)] + $0) }
+        }
+    }
+
+    /// Some examples for a trainer.
+    func batch(_ indices: [Int], for trainer: Trainer) throws -> Batch {
+        do {
+            return try withConditions(trainer.modalities[...], indices) { conditions in
+                try isEncoded
+                    ? withSamples(indices) {
+                        try trainer.batch(
+                            samples: $0, n: indices.count, height: height, width: width, conditions: conditions)
+                    } : withImages("images", indices) { try trainer.batch(images: $0, conditions: conditions) }
+            }
+        } catch let error as MCMError where error.kind == .invalidArgument || error.kind == .size {
+            throw MCMError(.format, "\(name): examples \(indices.map(String.init).joined(separator: ", ")): \(error)")
+        }
+    }
+
+    /// x_0 of some examples alone.
+    ///   channels  of the model
+    func samples(_ indices: [Int], channels: Int, into samples: UnsafeMutablePointer<Float>) throws {
+        try check(channels: channels)
+        if isEncoded {
+            try withSamples(indices) { samples.update(from: $0, count: indices.count * channels * height * width) }
+        } else {
+            try withImages("images", indices) { try encode($0, channels: channels, into: samples) }
+        }
+    }
+
+    func check(channels: Int) throws {
+        guard channels == self.channels else {
+            throw MCMError(
+                .incompatible, "\(name): examples have \(self.channels) channels, expected the model's \(channels)")
+        }
+    }
+
+    private func withSamples<R>(_ indices: [Int], _ body: (UnsafePointer<Float>) throws -> R) throws -> R {
+        let size = channels * height * width
+        let copy = try FloatBuffer(count: indices.count * size)
+        try file.withBytes("samples", 0..<(4 * count * size)) { bytes in
+            for (k, i) in indices.enumerated() {
+                for j in 0..<size {
+                    let value = bytes.loadUnaligned(fromByteOffset: 4 * (i * size + j), as: Float.self)
+                    guard value.isFinite else {
+                        throw MCMError(
+                            .format, "\(name): \"samples\", example \(i) holds \(value), expected finite numbers")
+                    }
+                    copy.data[k * size + j] = value
+                }
+            }
+        }
+        return try withExtendedLifetime(copy) { try body(copy.data) }
+    }
+}
+
+/// The numbers 0 ..< count in an order that looks random, another one for each epoch.
+struct Shuffle {
+    private let seed: UInt64
+    private let count: Int
+    private var epoch = -1
+    private var order: [UInt32] = []
+
+    init(seed: UInt64, count: Int) { (self.seed, self.count) = (seed, count) }
+
+    /// What is drawn as number `k`.
+    mutating func callAsFunction(_ k: Int) -> Int {
+        if k / count != epoch {
+            epoch = k / count
+            var generator = Generator(seed: mix(seed ^ 0x5045_524d, UInt64(epoch)))
+            order = (0..<count).map { UInt32($0) }
+            for i in stride(from: count - 1, to: 0, by: -1) {
+                order.swapAt(i, min(i, Int(generator.uniform64() * Double(i + 1))))
+            }
+        }
+        return Int(order[k % count])
+    }
+}
