@@ -24,8 +24,8 @@
  *             nothing, freeing twice is undefined. All other pointer arguments are borrowed for the duration of the
  *             call, unless the function says otherwise. A session keeps what it needs of its model and modulators
  *             alive, so these may be freed before it.
- * Threads.    mcm_model, mcm_modulator and mcm_scheduler are immutable: any number of threads may use one at the same
- *             time. A session or rng belongs to one thread at a time; different ones are independent. There is no
+ * Threads.    Models, modulators, schedulers, data sets and banks are immutable: any number of threads may use one at
+ *             the same time. A session, trainer or rng belongs to one thread at a time; different ones are independent. There is no
  *             global state that a caller can see or change. A child of fork may go on with what it inherits, unless
  *             another thread was in the process's first call to the library at that moment.
  * Structs.    Option and info structs begin with struct_size and grow only at the end. Initialise them with the
@@ -500,6 +500,268 @@ void mcm_generate_options_init(mcm_generate_options *options, uint32_t struct_si
  * batch * height * width * channels bytes. `options` may be NULL. Errors: those of the session functions, and
  * MCM_CANCELLED. */
 mcm_status mcm_generate(const mcm_model *model, const mcm_generate_options *options, uint8_t *pixels, size_t size);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Training
+ *
+ * A module learns on a frozen model: an example x_0 and noise give x_t, the model predicts e from it, the module
+ * turns e into e', and the squared error of e' is the loss, in the model's own prediction space. No gradient goes
+ * through the model. Three levels:
+ *
+ *   1. mcm_trainer_train        draws examples from a data set until it is done;
+ *   2. mcm_trainer_step         the caller's batches;
+ *   3. mcm_trainer_accumulate,  gradients in a flat buffer, which the caller may average with those of other
+ *      mcm_trainer_apply        processes, then the optimiser's step.
+ *
+ * The same seed gives the same weights, bit for bit, with any number of threads.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Examples in a file that is mapped and read as they are drawn. Immutable, shared by threads. */
+typedef struct mcm_dataset mcm_dataset;
+
+/* Opens a .safetensors file of a data set (docs/format.md): "images", U8 or F32 (examples, height, width, channels), or
+ * "samples", F32 (examples, channels, height, width), in a model's sample space; the other tensors are conditions by
+ * the names of their modalities, U8 or F32 (examples, height, width, channels), of any height and width: intensities,
+ * or class indices in one channel. The file must not change while the data set lives.
+ * Errors: IO, FORMAT, UNSUPPORTED. */
+mcm_status mcm_dataset_open(const char *path, mcm_dataset **out);
+
+typedef struct mcm_dataset_info {
+    uint32_t struct_size;
+    uint32_t width, height, channels; /* of an example */
+    uint64_t count;                   /* examples */
+    uint32_t modality_count;
+    uint32_t reserved;
+    char fingerprint[24]; /* 16 hex digits, zero-terminated: identifies the images */
+} mcm_dataset_info;
+#define MCM_DATASET_INFO_INIT {sizeof(mcm_dataset_info), 0, 0, 0, 0, 0, 0, {0}}
+void mcm_dataset_info_init(mcm_dataset_info *info, uint32_t struct_size);
+mcm_status mcm_dataset_get_info(const mcm_dataset *dataset, mcm_dataset_info *info);
+
+void mcm_dataset_free(mcm_dataset *dataset);
+
+/* A frozen model's predictions, recorded once: modules are trained from them without running the model again, nor
+ * loading it. Immutable, shared by threads. */
+typedef struct mcm_bank mcm_bank;
+
+typedef struct mcm_bank_options {
+    uint32_t struct_size;
+    uint32_t batch;          /* records made at a time, 1..65536; default 16. They do not depend on it. */
+    uint64_t count;          /* records; each image of the data set is in equally many, but for one */
+    uint64_t seed;           /* of timesteps and noise; default 0 */
+    uint32_t first_timestep; /* timesteps are drawn evenly from first_timestep .. end_timestep - 1; */
+    uint32_t end_timestep;   /* 0 and 0 (default): from all */
+} mcm_bank_options;
+#define MCM_BANK_OPTIONS_INIT {sizeof(mcm_bank_options), 16, 0, 0, 0, 0}
+void mcm_bank_options_init(mcm_bank_options *options, uint32_t struct_size);
+
+/* Called after each batch with the number of records done. Nonzero cancels. */
+typedef int32_t (*mcm_bank_progress)(void *user, uint64_t done, uint64_t count);
+
+/* Records predictions into the file `path`, in half precision. They are collected in `path`.part, which becomes `path`
+ * when it is complete: if that file is there, recording goes on where it stopped, however it stopped. 2 * channels *
+ * height * width + 24 bytes per record. `callback` may be NULL.
+ * Errors: INVALID_ARGUMENT, SIZE, STATE (path.part is a recording with other options), INCOMPATIBLE, IO (a full disk:
+ * what is there stays), FORMAT, OUT_OF_MEMORY, CANCELLED. */
+mcm_status mcm_bank_record(const mcm_model *model, const mcm_dataset *dataset, const char *path,
+                           const mcm_bank_options *options, mcm_bank_progress callback, void *user);
+
+/* Opens a bank and checks every record. Errors: IO, FORMAT (damaged, or cut short). */
+mcm_status mcm_bank_open(const char *path, mcm_bank **out);
+
+typedef struct mcm_bank_info {
+    uint32_t struct_size;
+    uint32_t width, height, channels;
+    uint64_t count;
+    char base_fingerprint[24];  /* of the model */
+    char image_fingerprint[24]; /* of the data set's images */
+} mcm_bank_info;
+#define MCM_BANK_INFO_INIT {sizeof(mcm_bank_info), 0, 0, 0, 0, {0}, {0}}
+void mcm_bank_info_init(mcm_bank_info *info, uint32_t struct_size);
+mcm_status mcm_bank_get_info(const mcm_bank *bank, mcm_bank_info *info);
+
+void mcm_bank_free(mcm_bank *bank);
+
+/* A module being trained, with its optimiser. One thread at a time. It keeps what it needs of its model alive. */
+typedef struct mcm_trainer mcm_trainer;
+
+/* What the squared error of a prediction counts, by the timestep. */
+#define MCM_WEIGHTING_UNIFORM 1 /* the same everywhere */
+#define MCM_WEIGHTING_MIN_SNR 2 /* as an error of x_0 that counts min(SNR, gamma) (Hang et al. 2023) */
+#define MCM_WEIGHTING_NOISE 3   /* sqrt((1 - abar) / abar), clipped: high noise, where layout is decided, counts more */
+
+/* How timesteps are drawn. */
+#define MCM_TIMESTEPS_UNIFORM 1  /* evenly; errors are weighted */
+#define MCM_TIMESTEPS_WEIGHTED 2 /* in proportion to the weighting; errors are not weighted then */
+
+typedef struct mcm_trainer_options {
+    uint32_t struct_size;
+    uint32_t warmup_steps;  /* in which the learning rate rises from 0; default 200 */
+    uint64_t total_steps;   /* by which it has fallen to 0 along a cosine; 0 (default): it stays */
+    uint64_t seed;          /* of the first weights, of timesteps, noise, dropout and the order of examples; default 0 */
+    float learning_rate;    /* default 2e-3 */
+    float weight_decay;     /* AdamW's, for kernels and matrices only; default 1e-4 */
+    float beta1, beta2;     /* default 0.9, 0.999 */
+    float epsilon;          /* default 1e-8 */
+    float clip_norm;        /* the gradient is scaled down to this norm; default 1; 0: not at all */
+    float ema_decay;        /* of the moving average of the weights; default 0.999; 0: none */
+    int32_t weighting;      /* MCM_WEIGHTING_*; default NOISE */
+    float min_snr_gamma;    /* default 5 */
+    float noise_weight_low, noise_weight_high; /* default 0.3, 10 */
+    int32_t timesteps;      /* MCM_TIMESTEPS_*; default UNIFORM */
+    uint32_t first_timestep, end_timestep; /* drawn from first_timestep .. end_timestep - 1; 0 and 0 (default): from all */
+    uint32_t rank, world;   /* of several processes that share each step, which this is, of how many; default 0 of 1.
+                               Each draws timesteps, noise and examples of its own. */
+    uint32_t dropout_count; /* numbers in `dropout`; 0 (default): 0.3 for each modality */
+    const float *dropout;   /* how often a modality is withheld, for any subset to work later: one number for all
+                               modalities, or one each in the config's order. Copied. */
+    uint32_t threads;       /* as in mcm_model_options; only for a trainer without a model */
+    uint32_t reserved;
+} mcm_trainer_options;
+#define MCM_TRAINER_OPTIONS_INIT {sizeof(mcm_trainer_options), 200, 0, 0, 2e-3f, 1e-4f, 0.9f, 0.999f, 1e-8f, 1, 0.999f, \
+    MCM_WEIGHTING_NOISE, 5, 0.3f, 10, MCM_TIMESTEPS_UNIFORM, 0, 0, 0, 1, 0, NULL, 0, 0}
+void mcm_trainer_options_init(mcm_trainer_options *options, uint32_t struct_size);
+
+/* A trainer for a new module. What it is to be is said by `config`, JSON as in a module file (docs/format.md); "base" is
+ * filled in. A module begins as one that changes nothing. With `model` NULL, `bank` stands for the model, and examples
+ * can only be drawn from banks; else `bank` must be NULL. `options` may be NULL.
+ * Errors: INVALID_ARGUMENT, INCOMPATIBLE, FORMAT (a config that cannot be built), UNSUPPORTED (a model with a class
+ * input or a learned variance), OUT_OF_MEMORY. */
+mcm_status mcm_trainer_create(const mcm_model *model, const mcm_bank *bank, const char *config,
+                              const mcm_trainer_options *options, mcm_trainer **out);
+
+/* The same, beginning with the weights of a module file. */
+mcm_status mcm_trainer_create_from(const mcm_model *model, const mcm_bank *bank, const char *path,
+                                   const mcm_trainer_options *options, mcm_trainer **out);
+
+/* Goes on from a file that mcm_trainer_save has written: the weights will be those of a trainer that never stopped, bit
+ * for bit. `threads` as in the options. Errors: those of create, and INCOMPATIBLE for another model. */
+mcm_status mcm_trainer_resume(const mcm_model *model, const mcm_bank *bank, const char *path, uint32_t threads,
+                              mcm_trainer **out);
+
+/* Writes all of the trainer, at once or not at all: a process that ends meanwhile leaves the file that was there.
+ * Errors: IO. */
+mcm_status mcm_trainer_save(const mcm_trainer *trainer, const char *path);
+
+/* Examples: images in pixel space or samples, and their conditions. */
+typedef struct mcm_batch {
+    uint32_t struct_size;
+    uint32_t count;              /* examples, at least 1 */
+    const mcm_image *images;     /* `count` images of one size, with the model's channels; or NULL, and: */
+    const float *samples;        /* (count, channels, height, width), finite, in the model's sample space */
+    uint32_t width, height;      /* of samples */
+    const mcm_condition *conditions; /* one per modality that the examples have, each with `count` images */
+    uint32_t condition_count;
+    uint32_t reserved;
+} mcm_batch;
+#define MCM_BATCH_INIT {sizeof(mcm_batch), 0, NULL, NULL, 0, 0, NULL, 0, 0}
+void mcm_batch_init(mcm_batch *batch, uint32_t struct_size);
+
+/* What was learned from a batch; losses are means over its examples. */
+typedef struct mcm_train_report {
+    uint32_t struct_size;
+    float loss;             /* squared error of the module's prediction */
+    float weighted_loss;    /* the same, weighted by timestep: what is made smaller */
+    float base_loss;        /* squared error of the model's own prediction */
+    float gradient_norm;    /* before clipping; of the last step */
+    float learning_rate;    /* of the last step */
+    uint64_t step;          /* steps taken so far */
+    uint64_t examples;      /* seen so far, by all processes of `world` */
+    double base_seconds;    /* wall time of the model's prediction, */
+    double module_seconds;  /* of the module's way forward and back, */
+    double optimizer_seconds; /* and of the optimiser */
+} mcm_train_report;
+#define MCM_TRAIN_REPORT_INIT {sizeof(mcm_train_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+void mcm_train_report_init(mcm_train_report *report, uint32_t struct_size);
+
+/* Accumulates a batch's gradients and takes a step; if either fails, neither has happened. `report` may be NULL.
+ * Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, STATE (a loss or gradient that is not finite, with the number of the
+ * step; gradients that wait to be applied), OUT_OF_MEMORY. */
+mcm_status mcm_trainer_step(mcm_trainer *trainer, const mcm_batch *batch, mcm_train_report *report);
+
+/* Adds a batch's gradients to those accumulated. Errors: as mcm_trainer_step. */
+mcm_status mcm_trainer_accumulate(mcm_trainer *trainer, const mcm_batch *batch, mcm_train_report *report);
+
+/* Takes a step along the accumulated gradients, divided by the number of examples, and begins to accumulate anew.
+ * Errors: STATE. */
+mcm_status mcm_trainer_apply(mcm_trainer *trainer, mcm_train_report *report);
+
+/* Forgets the accumulated gradients. */
+mcm_status mcm_trainer_clear(mcm_trainer *trainer);
+
+/* The same with the next `count` examples of a data set, in an order that follows from the seed and that each epoch
+ * shuffles. With a bank, the examples are its records; it must have been recorded from this trainer's model and for
+ * these images. `bank` may be NULL. Errors: as above, FORMAT. */
+mcm_status mcm_trainer_step_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
+                                    uint32_t count, mcm_train_report *report);
+mcm_status mcm_trainer_accumulate_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
+                                          uint32_t count, mcm_train_report *report);
+
+/* The parameters and their gradients, `count` floats each, in one order. The gradient is the sum over the accumulated
+ * examples: a mean over processes that accumulated equally many is a mean to apply. The trainer's own memory, valid as
+ * long as it is; the caller may write to it between calls. Each out pointer may be NULL. */
+mcm_status mcm_trainer_get_buffers(mcm_trainer *trainer, float **parameters, float **gradients, size_t *count);
+
+typedef struct mcm_trainer_state {
+    uint32_t struct_size;
+    uint32_t modality_count;
+    uint64_t step;     /* steps taken */
+    uint64_t examples; /* seen, by all processes of `world` */
+    uint64_t pending;  /* examples whose gradients are accumulated here */
+    uint64_t parameter_count;
+} mcm_trainer_state;
+#define MCM_TRAINER_STATE_INIT {sizeof(mcm_trainer_state), 0, 0, 0, 0, 0}
+void mcm_trainer_state_init(mcm_trainer_state *state, uint32_t struct_size);
+mcm_status mcm_trainer_get_state(const mcm_trainer *trainer, mcm_trainer_state *state);
+
+#define MCM_LOSSES_TIMESTEP 1 /* of a tenth of the timesteps, index 0..9 */
+#define MCM_LOSSES_GIVEN 2    /* of examples that had modality `index` */
+#define MCM_LOSSES_WITHHELD 3 /* of those that did not */
+
+/* Mean losses since the trainer was made, resumed or told to begin anew. */
+typedef struct mcm_losses {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t count;   /* examples */
+    double loss;      /* 0 if there are none */
+    double base_loss; /* of the model's own prediction */
+} mcm_losses;
+#define MCM_LOSSES_INIT {sizeof(mcm_losses), 0, 0, 0, 0}
+void mcm_losses_init(mcm_losses *losses, uint32_t struct_size);
+mcm_status mcm_trainer_get_losses(const mcm_trainer *trainer, int32_t kind, uint32_t index, mcm_losses *losses);
+mcm_status mcm_trainer_reset_losses(mcm_trainer *trainer);
+
+/* The module as it is now, for sampling; `averaged` nonzero: with the moving average of its weights. The caller's to
+ * free. */
+mcm_status mcm_trainer_get_modulator(const mcm_trainer *trainer, int32_t averaged, mcm_modulator **out);
+
+#define MCM_F16 3 /* IEEE half precision */
+
+/* Writes the module's file, at once or not at all. dtype: MCM_F32 or MCM_F16. Errors: INVALID_ARGUMENT, STATE (a weight
+ * that F16 does not hold), IO. */
+mcm_status mcm_trainer_write_modulator(const mcm_trainer *trainer, const char *path, int32_t averaged, int32_t dtype);
+
+/* Called after each step. It may save the trainer, write or get its module, and read its state and losses, nothing else.
+ * Nonzero cancels. */
+typedef int32_t (*mcm_train_progress)(void *user, mcm_trainer *trainer, const mcm_train_report *report);
+
+typedef struct mcm_train_options {
+    uint32_t struct_size;
+    uint32_t batch;        /* examples accumulated at a time; default 64 */
+    uint32_t accumulate;   /* batches per step; default 1 */
+    uint32_t save_every;   /* steps between saves; 0: only at the end and when cancelled; default 1000 */
+    uint64_t until_step;   /* trained until this number of steps is taken; 0 (default): the options' total_steps */
+    const char *save_path; /* where the trainer is saved; NULL (default): nowhere */
+} mcm_train_options;
+#define MCM_TRAIN_OPTIONS_INIT {sizeof(mcm_train_options), 64, 1, 1000, 0, NULL}
+void mcm_train_options_init(mcm_train_options *options, uint32_t struct_size);
+
+/* Trains on a data set, and on a bank if it is not NULL. `options` and `callback` may be NULL. Errors: those of
+ * mcm_trainer_step_dataset and mcm_trainer_save; CANCELLED. The trainer is then as after the last step. */
+mcm_status mcm_trainer_train(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
+                             const mcm_train_options *options, mcm_train_progress callback, void *user);
+
+void mcm_trainer_free(mcm_trainer *trainer);
 
 #ifdef __cplusplus
 }

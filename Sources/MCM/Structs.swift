@@ -97,6 +97,37 @@ extension mcm_attach_options: SizedStruct {
 extension mcm_session_state: SizedStruct {}
 extension mcm_attachment: SizedStruct {}
 extension mcm_generate_options: SizedStruct {}
+extension mcm_dataset_info: SizedStruct {}
+extension mcm_bank_options: SizedStruct {
+    static var initial: Self {
+        var value = zeros
+        value.batch = 16
+        return value
+    }
+}
+extension mcm_bank_info: SizedStruct {}
+extension mcm_trainer_options: SizedStruct {
+    static var initial: Self {
+        var value = zeros
+        (value.warmup_steps, value.learning_rate, value.weight_decay) = (200, 2e-3, 1e-4)
+        (value.beta1, value.beta2, value.epsilon) = (0.9, 0.999, 1e-8)
+        (value.clip_norm, value.ema_decay, value.min_snr_gamma) = (1, 0.999, 5)
+        (value.weighting, value.noise_weight_low, value.noise_weight_high) = (MCM_WEIGHTING_NOISE, 0.3, 10)
+        (value.timesteps, value.world) = (MCM_TIMESTEPS_UNIFORM, 1)
+        return value
+    }
+}
+extension mcm_batch: SizedStruct {}
+extension mcm_train_report: SizedStruct {}
+extension mcm_trainer_state: SizedStruct {}
+extension mcm_losses: SizedStruct {}
+extension mcm_train_options: SizedStruct {
+    static var initial: Self {
+        var value = zeros
+        (value.batch, value.accumulate, value.save_every) = (64, 1, 1000)
+        return value
+    }
+}
 
 @c @implementation public func mcm_image_init(_ value: UnsafeMutablePointer<mcm_image>!, _ struct_size: UInt32) {
     initialise(value, struct_size)
@@ -150,6 +181,51 @@ extension mcm_generate_options: SizedStruct {}
 }
 @c @implementation public func mcm_generate_options_init(
     _ value: UnsafeMutablePointer<mcm_generate_options>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_dataset_info_init(
+    _ value: UnsafeMutablePointer<mcm_dataset_info>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_bank_options_init(
+    _ value: UnsafeMutablePointer<mcm_bank_options>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_bank_info_init(
+    _ value: UnsafeMutablePointer<mcm_bank_info>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_trainer_options_init(
+    _ value: UnsafeMutablePointer<mcm_trainer_options>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_batch_init(
+    _ value: UnsafeMutablePointer<mcm_batch>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_train_report_init(
+    _ value: UnsafeMutablePointer<mcm_train_report>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_trainer_state_init(
+    _ value: UnsafeMutablePointer<mcm_trainer_state>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_losses_init(
+    _ value: UnsafeMutablePointer<mcm_losses>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_train_options_init(
+    _ value: UnsafeMutablePointer<mcm_train_options>!, _ struct_size: UInt32
 ) {
     initialise(value, struct_size)
 }

@@ -30,7 +30,10 @@ public final class Trainer {
     public internal(set) var examples = 0
     /// Examples whose gradients are accumulated.
     public internal(set) var pending = 0
-    public private(set) var losses: LossTable
+    public internal(set) var losses: LossTable
+    /// While `train` runs.
+    var isRunning = false
+    private var source: Source?
 
     /// A module of random weights for a config as a module file has it; see docs/format.md.
     public convenience init(_ base: Base, config: JSONValue, _ options: TrainerOptions) throws {
@@ -102,6 +105,8 @@ public final class Trainer {
         public var baseSeconds = 0.0
         public var moduleSeconds = 0.0
         public var optimizerSeconds = 0.0
+
+        public init() {}
     }
 
     /// Adds the batch's gradients to those accumulated.
@@ -269,6 +274,30 @@ public final class Trainer {
             throw error
         }
         return report
+    }
+
+    /// Throws while `train` runs: its callback may look, but not train.
+    public func checkIdle() throws {
+        if isRunning { throw MCMError(.state, "the trainer is running: not allowed inside its progress callback") }
+    }
+
+    /// A source of examples, the same as in the last call if it has not changed: shuffling takes time.
+    public func withSource<R>(_ dataset: Dataset, _ bank: Bank?, _ body: (inout Source) throws -> R) throws -> R {
+        var source =
+            try self.source.flatMap { $0.dataset === dataset && $0.bank === bank ? $0 : nil }
+            ?? Source(dataset, bank: bank, for: self)
+        self.source = nil  // it is not copied when it changes
+        defer { self.source = source }
+        return try body(&source)
+    }
+
+    /// The floats of a batch of samples. Throws `.size` for a size that the model does not take, or no machine holds.
+    public func sampleCount(batch: Int, height: Int, width: Int) throws -> Int {
+        try base.model?.unet.checkSize(height: height, width: width)
+        guard let count = checkedProduct([batch, height, width, base.channels]), count <= 1 << 31 else {
+            throw MCMError(.size, "\(batch) samples of \(width) x \(height), expected at most 2^31 floats in all")
+        }
+        return count
     }
 
     public func resetLosses() { losses = LossTable(modalities: modalities.count, timesteps: losses.timesteps) }

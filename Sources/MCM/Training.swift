@@ -1,0 +1,398 @@
+public import CMCM
+import Checkpoint
+import Kernels
+import Networks
+import Pipeline
+import Training
+
+// MARK: Data sets and banks
+
+@c @implementation public func mcm_dataset_open(
+    _ path: UnsafePointer<CChar>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let out = try pointer(out, "out")
+        out.pointee = handle(try Dataset(file(path)))
+    }
+}
+
+private func file(_ path: UnsafePointer<CChar>?) throws -> SafetensorsFile {
+    let path = try string(path, "path")
+    return try SafetensorsFile(MappedFile(path: path), name: path)
+}
+
+@c @implementation public func mcm_dataset_get_info(
+    _ dataset: OpaquePointer!, _ info: UnsafeMutablePointer<mcm_dataset_info>!
+) -> mcm_status {
+    call {
+        let dataset = try object(dataset, Dataset.self, "dataset")
+        var value = try checked(info, "info")
+        (value.width, value.height) = (UInt32(dataset.width), UInt32(dataset.height))
+        (value.channels, value.count) = (UInt32(dataset.channels), UInt64(dataset.count))
+        value.modality_count = UInt32(dataset.modalities.count)
+        copy(dataset.fingerprint, into: &value.fingerprint)
+        info.pointee = value
+    }
+}
+
+@c @implementation public func mcm_dataset_free(_ dataset: OpaquePointer!) { release(dataset) }
+
+@c @implementation public func mcm_bank_record(
+    _ model: OpaquePointer!, _ dataset: OpaquePointer!, _ path: UnsafePointer<CChar>!,
+    _ options: UnsafePointer<mcm_bank_options>!, _ callback: mcm_bank_progress!, _ user: UnsafeMutableRawPointer!
+) -> mcm_status {
+    call {
+        let value = try checked(options, "options")
+        var options = Bank.RecordingOptions()
+        guard let count = Int(exactly: value.count) else {
+            throw MCMError(.invalidArgument, "options: count is \(value.count), expected a possible number of records")
+        }
+        (options.count, options.batch, options.seed) = (count, Int(value.batch), value.seed)
+        options.timesteps = try timesteps(value.first_timestep, value.end_timestep)
+        try Bank.record(
+            object(model, Model.self, "model"), object(dataset, Dataset.self, "dataset"), to: string(path, "path"),
+            options
+        ) { done, count in callback?(user, UInt64(done), UInt64(count)) ?? 0 == 0 }
+    }
+}
+
+/// 0 and 0: nil.
+private func timesteps(_ first: UInt32, _ end: UInt32) throws -> Range<Int>? {
+    if first == 0 && end == 0 { return nil }
+    guard first < end else {
+        throw MCMError(
+            .invalidArgument, "options: timesteps are \(first) to \(end), expected first_timestep < end_timestep")
+    }
+    return Int(first)..<Int(end)
+}
+
+@c @implementation public func mcm_bank_open(
+    _ path: UnsafePointer<CChar>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let out = try pointer(out, "out")
+        let path = try string(path, "path")
+        out.pointee = handle(try Bank(MappedFile(path: path), name: path))
+    }
+}
+
+@c @implementation public func mcm_bank_get_info(
+    _ bank: OpaquePointer!, _ info: UnsafeMutablePointer<mcm_bank_info>!
+) -> mcm_status {
+    call {
+        let bank = try object(bank, Bank.self, "bank")
+        var value = try checked(info, "info")
+        (value.width, value.height) = (UInt32(bank.shape.width), UInt32(bank.shape.height))
+        (value.channels, value.count) = (UInt32(bank.shape.channels), UInt64(bank.count))
+        copy(bank.fingerprint, into: &value.base_fingerprint)
+        copy(bank.imageFingerprint, into: &value.image_fingerprint)
+        info.pointee = value
+    }
+}
+
+@c @implementation public func mcm_bank_free(_ bank: OpaquePointer!) { release(bank) }
+
+// MARK: Trainers
+
+/// NULL: the defaults.
+private func trainerOptions(
+    _ options: UnsafePointer<mcm_trainer_options>?
+) throws -> (TrainerOptions, threads: UInt32) {
+    let value = try options.map { try checked($0, "options") } ?? .initial
+    var result = TrainerOptions()
+    guard value.total_steps <= 1 << 40 else {
+        throw MCMError(.invalidArgument, "options: total_steps is \(value.total_steps), expected at most 2^40")
+    }
+    (result.warmupSteps, result.totalSteps) = (Int(value.warmup_steps), Int(value.total_steps))
+    (result.seed, result.learningRate, result.weightDecay) = (value.seed, value.learning_rate, value.weight_decay)
+    (result.beta1, result.beta2, result.epsilon) = (value.beta1, value.beta2, value.epsilon)
+    (result.clipNorm, result.emaDecay, result.minSNRGamma) = (value.clip_norm, value.ema_decay, value.min_snr_gamma)
+    switch value.weighting {
+    case MCM_WEIGHTING_UNIFORM: result.weighting = .uniform
+    case MCM_WEIGHTING_MIN_SNR: result.weighting = .minSNR
+    case MCM_WEIGHTING_NOISE: result.weighting = .noise
+    default:
+        throw MCMError(.invalidArgument, "options: weighting is \(value.weighting), expected one of MCM_WEIGHTING_*")
+    }
+    switch value.timesteps {
+    case MCM_TIMESTEPS_UNIFORM: result.timesteps = .uniform
+    case MCM_TIMESTEPS_WEIGHTED: result.timesteps = .weighted
+    default:
+        throw MCMError(.invalidArgument, "options: timesteps is \(value.timesteps), expected one of MCM_TIMESTEPS_*")
+    }
+    guard value.noise_weight_low > 0, value.noise_weight_low <= value.noise_weight_high else {
+        throw MCMError(
+            .invalidArgument,
+            "options: noise_weight_low is \(value.noise_weight_low), expected a positive number up to noise_weight_high, "
+                + "\(value.noise_weight_high)")
+    }
+    result.noiseRange = value.noise_weight_low...value.noise_weight_high
+    result.timestepRange = try timesteps(value.first_timestep, value.end_timestep)
+    (result.rank, result.world) = (Int(value.rank), Int(value.world))
+    if value.dropout_count > 0 {
+        result.dropout = Array(try list(value.dropout, Int(value.dropout_count), limit: 64, "options: dropout"))
+    }
+    return (result, value.threads)
+}
+
+private func base(_ model: OpaquePointer?, _ bank: OpaquePointer?, threads: UInt32) throws -> Base {
+    if model != nil && bank != nil {
+        throw MCMError(.invalidArgument, "model and bank are given, expected one of them to be NULL")
+    }
+    guard threads <= 256 else {
+        throw MCMError(.invalidArgument, "threads is \(threads), expected at most 256")
+    }
+    if let bank { return Base(try object(bank, Bank.self, "bank"), threads: Int(threads)) }
+    return try Base(object(model, Model.self, "model"))
+}
+
+@c @implementation public func mcm_trainer_create(
+    _ model: OpaquePointer!, _ bank: OpaquePointer!, _ config: UnsafePointer<CChar>!,
+    _ options: UnsafePointer<mcm_trainer_options>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let out = try pointer(out, "out")
+        let (options, threads) = try trainerOptions(options)
+        let config = try JSONValue(parsing: string(config, "config"), name: "config")
+        out.pointee = handle(try Trainer(base(model, bank, threads: threads), config: config, options))
+    }
+}
+
+@c @implementation public func mcm_trainer_create_from(
+    _ model: OpaquePointer!, _ bank: OpaquePointer!, _ path: UnsafePointer<CChar>!,
+    _ options: UnsafePointer<mcm_trainer_options>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let out = try pointer(out, "out")
+        let (options, threads) = try trainerOptions(options)
+        out.pointee = handle(try Trainer(base(model, bank, threads: threads), from: file(path), options))
+    }
+}
+
+@c @implementation public func mcm_trainer_resume(
+    _ model: OpaquePointer!, _ bank: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ threads: UInt32,
+    _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let out = try pointer(out, "out")
+        out.pointee = handle(try Trainer(base(model, bank, threads: threads), resuming: file(path)))
+    }
+}
+
+/// mayRun: whether it may be used inside its progress callback.
+private func trainer(_ handle: OpaquePointer?, mayRun: Bool = false) throws -> Trainer {
+    let trainer = try object(handle, Trainer.self, "trainer")
+    if !mayRun { try trainer.checkIdle() }
+    return trainer
+}
+
+@c @implementation public func mcm_trainer_save(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!) -> mcm_status {
+    call { try trainer(handle, mayRun: true).save(to: string(path, "path")) }
+}
+
+private func batch(_ batch: UnsafePointer<mcm_batch>?, for trainer: Trainer) throws -> Batch {
+    let value = try checked(batch, "batch")
+    let n = Int(value.count)
+    guard (1...65536).contains(n) else {
+        throw MCMError(.size, "batch: count is \(n), expected 1 to 65536")
+    }
+    let conditions = try structs(
+        value.conditions, Int(value.condition_count), limit: trainer.modalities.count, "batch: conditions"
+    ).map { try condition($0, batch: n) }
+    if value.images != nil {
+        guard value.samples == nil else {
+            throw MCMError(.invalidArgument, "batch: images and samples are given, expected one of them to be NULL")
+        }
+        let images = try structs(value.images, n, limit: n, "batch: images")
+        return try trainer.batch(
+            images: images.enumerated().map { try imageView($1, "batch: image \($0)") }, conditions: conditions)
+    }
+    let (h, w) = (Int(value.height), Int(value.width))
+    guard (1...65536).contains(h), (1...65536).contains(w) else {
+        throw MCMError(.size, "batch: samples are \(w) x \(h), expected sides of 1 to 65536")
+    }
+    let count = try trainer.sampleCount(batch: n, height: h, width: w)
+    return try trainer.batch(
+        samples: floats(value.samples, count, count, "batch: samples"), n: n, height: h, width: w,
+        conditions: conditions)
+}
+
+private func write(
+    _ report: Trainer.Report, _ trainer: Trainer, to target: UnsafeMutablePointer<mcm_train_report>?
+) throws {
+    guard let target else { return }
+    target.pointee = train_report(report, trainer)
+}
+
+private func train_report(_ report: Trainer.Report, _ trainer: Trainer) -> mcm_train_report {
+    var value = mcm_train_report.initial
+    (value.loss, value.weighted_loss, value.base_loss) = (report.loss, report.weightedLoss, report.baseLoss)
+    (value.gradient_norm, value.learning_rate) = (report.gradientNorm, report.learningRate)
+    (value.step, value.examples) = (UInt64(trainer.step), UInt64(trainer.examples))
+    (value.base_seconds, value.module_seconds) = (report.baseSeconds, report.moduleSeconds)
+    value.optimizer_seconds = report.optimizerSeconds
+    return value
+}
+
+/// Runs a call that reports; the report's size is checked before anything happens.
+private func reporting(
+    _ handle: OpaquePointer?, _ report: UnsafeMutablePointer<mcm_train_report>?,
+    _ body: (Trainer) throws -> Trainer.Report
+) -> mcm_status {
+    call {
+        let trainer = try trainer(handle)
+        if let report { _ = try checked(report, "report") }
+        try write(body(trainer), trainer, to: report)
+    }
+}
+
+@c @implementation public func mcm_trainer_step(
+    _ handle: OpaquePointer!, _ value: UnsafePointer<mcm_batch>!, _ report: UnsafeMutablePointer<mcm_train_report>!
+) -> mcm_status {
+    reporting(handle, report) { try $0.step(batch(value, for: $0)) }
+}
+
+@c @implementation public func mcm_trainer_accumulate(
+    _ handle: OpaquePointer!, _ value: UnsafePointer<mcm_batch>!, _ report: UnsafeMutablePointer<mcm_train_report>!
+) -> mcm_status {
+    reporting(handle, report) { try $0.accumulate(batch(value, for: $0)) }
+}
+
+@c @implementation public func mcm_trainer_apply(
+    _ handle: OpaquePointer!, _ report: UnsafeMutablePointer<mcm_train_report>!
+) -> mcm_status {
+    reporting(handle, report) { trainer in
+        var report = Trainer.Report()
+        try trainer.apply(&report)
+        return report
+    }
+}
+
+@c @implementation public func mcm_trainer_clear(_ handle: OpaquePointer!) -> mcm_status {
+    call { try trainer(handle).clear() }
+}
+
+private func withSource<R>(
+    _ trainer: Trainer, _ dataset: OpaquePointer?, _ bank: OpaquePointer?, _ body: (inout Source) throws -> R
+) throws -> R {
+    let dataset = try object(dataset, Dataset.self, "dataset")
+    let bank = try bank.map { try object($0, Bank.self, "bank") }
+    return try trainer.withSource(dataset, bank, body)
+}
+
+@c @implementation public func mcm_trainer_step_dataset(
+    _ handle: OpaquePointer!, _ dataset: OpaquePointer!, _ bank: OpaquePointer!, _ count: UInt32,
+    _ report: UnsafeMutablePointer<mcm_train_report>!
+) -> mcm_status {
+    reporting(handle, report) { trainer in
+        try withSource(trainer, dataset, bank) { try trainer.step(Int(count), from: &$0) }
+    }
+}
+
+@c @implementation public func mcm_trainer_accumulate_dataset(
+    _ handle: OpaquePointer!, _ dataset: OpaquePointer!, _ bank: OpaquePointer!, _ count: UInt32,
+    _ report: UnsafeMutablePointer<mcm_train_report>!
+) -> mcm_status {
+    reporting(handle, report) { trainer in
+        try withSource(trainer, dataset, bank) { try trainer.accumulate(Int(count), from: &$0) }
+    }
+}
+
+@c @implementation public func mcm_trainer_get_buffers(
+    _ handle: OpaquePointer!, _ parameters: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>!,
+    _ gradients: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>!, _ count: UnsafeMutablePointer<Int>!
+) -> mcm_status {
+    call {
+        let trainer = try trainer(handle, mayRun: true)
+        parameters?.pointee = trainer.parameters.values.data
+        gradients?.pointee = trainer.parameters.gradients.data
+        count?.pointee = trainer.parameters.count
+    }
+}
+
+@c @implementation public func mcm_trainer_get_state(
+    _ handle: OpaquePointer!, _ state: UnsafeMutablePointer<mcm_trainer_state>!
+) -> mcm_status {
+    call {
+        let trainer = try trainer(handle, mayRun: true)
+        var value = try checked(state, "state")
+        value.modality_count = UInt32(trainer.modalities.count)
+        (value.step, value.examples) = (UInt64(trainer.step), UInt64(trainer.examples))
+        (value.pending, value.parameter_count) = (UInt64(trainer.pending), UInt64(trainer.parameters.count))
+        state.pointee = value
+    }
+}
+
+@c @implementation public func mcm_trainer_get_losses(
+    _ handle: OpaquePointer!, _ kind: Int32, _ index: UInt32, _ losses: UnsafeMutablePointer<mcm_losses>!
+) -> mcm_status {
+    call {
+        let trainer = try trainer(handle, mayRun: true)
+        var value = try checked(losses, "losses")
+        let table: [LossTable.Sums]
+        switch kind {
+        case MCM_LOSSES_TIMESTEP: table = trainer.losses.byTimestep
+        case MCM_LOSSES_GIVEN: table = trainer.losses.given
+        case MCM_LOSSES_WITHHELD: table = trainer.losses.withheld
+        default: throw MCMError(.invalidArgument, "kind is \(kind), expected one of MCM_LOSSES_*")
+        }
+        guard Int(index) < table.count else {
+            throw MCMError(.invalidArgument, "index is \(index), expected 0 to \(table.count - 1)")
+        }
+        let sums = table[Int(index)]
+        value.count = UInt64(sums.count)
+        value.loss = sums.loss / Double(max(sums.count, 1))
+        value.base_loss = sums.baseLoss / Double(max(sums.count, 1))
+        losses.pointee = value
+    }
+}
+
+@c @implementation public func mcm_trainer_reset_losses(_ handle: OpaquePointer!) -> mcm_status {
+    call { try trainer(handle, mayRun: true).resetLosses() }
+}
+
+@c @implementation public func mcm_trainer_get_modulator(
+    _ trainer: OpaquePointer!, _ averaged: Int32, _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> mcm_status {
+    call {
+        let trainer = try object(trainer, Trainer.self, "trainer")
+        let out = try pointer(out, "out")
+        out.pointee = handle(try trainer.modulator(averaged: averaged != 0))
+    }
+}
+
+@c @implementation public func mcm_trainer_write_modulator(
+    _ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ averaged: Int32, _ dtype: Int32
+) -> mcm_status {
+    call {
+        guard let type = [MCM_F32: DType.f32, MCM_F16: .f16][dtype] else {
+            throw MCMError(.invalidArgument, "dtype is \(dtype), expected MCM_F32 or MCM_F16")
+        }
+        try trainer(handle, mayRun: true).writeModule(to: string(path, "path"), averaged: averaged != 0, dtype: type)
+    }
+}
+
+@c @implementation public func mcm_trainer_train(
+    _ handle: OpaquePointer!, _ dataset: OpaquePointer!, _ bank: OpaquePointer!,
+    _ options: UnsafePointer<mcm_train_options>!, _ callback: mcm_train_progress!, _ user: UnsafeMutableRawPointer!
+) -> mcm_status {
+    call {
+        let trainer = try trainer(handle)
+        let value = try options.map { try checked($0, "options") } ?? .initial
+        var loop = Trainer.LoopOptions()
+        guard value.until_step <= 1 << 40 else {
+            throw MCMError(.invalidArgument, "options: until_step is \(value.until_step), expected at most 2^40")
+        }
+        (loop.batch, loop.accumulate) = (Int(value.batch), Int(value.accumulate))
+        (loop.untilStep, loop.saveEvery) = (Int(value.until_step), Int(value.save_every))
+        if let path = value.save_path { loop.savePath = try string(path, "options: save_path") }
+        try withSource(trainer, dataset, bank) { source in
+            try trainer.train(&source, loop) { report in
+                var value = train_report(report, trainer)
+                return callback?(user, handle, &value) ?? 0 == 0
+            }
+        }
+    }
+}
+
+@c @implementation public func mcm_trainer_free(_ trainer: OpaquePointer!) { release(trainer) }
