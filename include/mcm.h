@@ -702,6 +702,20 @@ mcm_status mcm_trainer_accumulate_dataset(mcm_trainer *trainer, const mcm_datase
  * long as it is; the caller may write to it between calls. Each out pointer may be NULL. */
 mcm_status mcm_trainer_get_buffers(mcm_trainer *trainer, float **parameters, float **gradients, size_t *count);
 
+/* Where one of the module's parameters lies in the buffers. */
+typedef struct mcm_parameter_info {
+    uint32_t struct_size;
+    uint32_t rank;     /* dimensions, 1..4 */
+    uint64_t offset;   /* of the first element, in floats */
+    uint64_t count;    /* elements, row-major */
+    uint64_t shape[4]; /* 0 beyond rank */
+    char name[128];    /* the key in the module's file, e.g. "conv_in.weight" */
+} mcm_parameter_info;
+#define MCM_PARAMETER_INFO_INIT {sizeof(mcm_parameter_info), 0, 0, 0, {0}, {0}}
+void mcm_parameter_info_init(mcm_parameter_info *info, uint32_t struct_size);
+/* index: 0 .. mcm_trainer_state.tensor_count - 1. */
+mcm_status mcm_trainer_get_parameter(const mcm_trainer *trainer, uint32_t index, mcm_parameter_info *info);
+
 typedef struct mcm_trainer_state {
     uint32_t struct_size;
     uint32_t modality_count;
@@ -709,8 +723,10 @@ typedef struct mcm_trainer_state {
     uint64_t examples; /* seen, by all processes of `world` */
     uint64_t pending;  /* examples whose gradients are accumulated here */
     uint64_t parameter_count;
+    uint32_t tensor_count; /* of the module */
+    uint32_t reserved;
 } mcm_trainer_state;
-#define MCM_TRAINER_STATE_INIT {sizeof(mcm_trainer_state), 0, 0, 0, 0, 0}
+#define MCM_TRAINER_STATE_INIT {sizeof(mcm_trainer_state), 0, 0, 0, 0, 0, 0, 0}
 void mcm_trainer_state_init(mcm_trainer_state *state, uint32_t struct_size);
 mcm_status mcm_trainer_get_state(const mcm_trainer *trainer, mcm_trainer_state *state);
 

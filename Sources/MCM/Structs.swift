@@ -121,6 +121,7 @@ extension mcm_batch: SizedStruct {}
 extension mcm_train_report: SizedStruct {}
 extension mcm_trainer_state: SizedStruct {}
 extension mcm_losses: SizedStruct {}
+extension mcm_parameter_info: SizedStruct {}
 extension mcm_train_options: SizedStruct {
     static var initial: Self {
         var value = zeros
@@ -226,6 +227,11 @@ extension mcm_train_options: SizedStruct {
 }
 @c @implementation public func mcm_train_options_init(
     _ value: UnsafeMutablePointer<mcm_train_options>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_parameter_info_init(
+    _ value: UnsafeMutablePointer<mcm_parameter_info>!, _ struct_size: UInt32
 ) {
     initialise(value, struct_size)
 }

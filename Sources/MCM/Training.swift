@@ -310,6 +310,25 @@ private func withSource<R>(
     }
 }
 
+@c @implementation public func mcm_trainer_get_parameter(
+    _ handle: OpaquePointer!, _ index: UInt32, _ info: UnsafeMutablePointer<mcm_parameter_info>!
+) -> mcm_status {
+    call {
+        let entries = try trainer(handle, mayRun: true).parameters.entries
+        var value = try checked(info, "info")
+        guard Int(index) < entries.count else {
+            throw MCMError(.invalidArgument, "parameter \(index), expected 0 to \(entries.count - 1)")
+        }
+        let entry = entries[Int(index)]
+        let shape = entry.shape.map { UInt64($0) } + [0, 0, 0, 0]
+        value.rank = UInt32(min(entry.shape.count, 4))
+        value.shape = (shape[0], shape[1], shape[2], shape[3])
+        (value.offset, value.count) = (UInt64(entry.range.lowerBound), UInt64(entry.range.count))
+        copy(entry.key, into: &value.name)
+        info.pointee = value
+    }
+}
+
 @c @implementation public func mcm_trainer_get_state(
     _ handle: OpaquePointer!, _ state: UnsafeMutablePointer<mcm_trainer_state>!
 ) -> mcm_status {
@@ -317,6 +336,7 @@ private func withSource<R>(
         let trainer = try trainer(handle, mayRun: true)
         var value = try checked(state, "state")
         value.modality_count = UInt32(trainer.modalities.count)
+        value.tensor_count = UInt32(trainer.parameters.entries.count)
         (value.step, value.examples) = (UInt64(trainer.step), UInt64(trainer.examples))
         (value.pending, value.parameter_count) = (UInt64(trainer.pending), UInt64(trainer.parameters.count))
         state.pointee = value

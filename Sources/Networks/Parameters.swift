@@ -10,6 +10,9 @@ public final class Parameters: TensorSource {
         public let range: Range<Int>  // in the flat buffers
     }
 
+    /// At most: 1 GiB of floats.
+    static let limit = 1 << 28
+
     public let entries: [Entry]
     private let places: [String: Int]
     public let values, gradients: FloatBuffer
@@ -19,7 +22,7 @@ public final class Parameters: TensorSource {
         let collector = Collector(source)
         try build(collector)
         entries = collector.entries
-        places = Dictionary(uniqueKeysWithValues: entries.enumerated().map { ($1.key, $0) })
+        places = Dictionary(entries.enumerated().map { ($1.key, $0) }, uniquingKeysWith: { first, _ in first })
         values = try FloatBuffer(collector.values)
         gradients = try FloatBuffer(count: values.count)
     }
@@ -76,7 +79,12 @@ public final class Parameters: TensorSource {
         func contains(_ key: String) -> Bool { source.contains(key) }
         func finish() throws { try source.finish() }
         func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
-            try source.withElements(key, shape: shape) { elements in
+            guard let count = checkedProduct(shape), count <= Parameters.limit - values.count else {
+                throw MCMError(
+                    .unsupported,
+                    "the network has more than \(Parameters.limit) parameters, expected at most those to train")
+            }
+            return try source.withElements(key, shape: shape) { elements in
                 let result = try body(elements)
                 let first = values.count
                 values.append(contentsOf: repeatElement(0, count: elements.count))

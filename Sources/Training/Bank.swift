@@ -92,7 +92,7 @@ public final class Bank: Sendable {
         guard bytes.count >= first else { throw failure("is cut short within its header") }
         guard let seed = UInt64(try json.string("seed")) else { throw json.error("seed", expected: "an integer") }
         let header = Header(
-            count: try json.int("count", in: 1...(1 << 40)), channels: try json.int("channels", in: 1...4096),
+            count: try json.int("count", in: 1...Int(UInt32.max)), channels: try json.int("channels", in: 1...4096),
             height: try json.int("height", in: 1...65536), width: try json.int("width", in: 1...65536),
             predictionType: try json.choice("prediction_type", default: .epsilon), fingerprint: try json.string("base"),
             dataset: try json.string("images"), seed: seed, timesteps: begin..<end,

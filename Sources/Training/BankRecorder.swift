@@ -33,10 +33,11 @@ extension Bank {
                 .invalidArgument,
                 "the range of timesteps is \(range), expected a part of 0 to \(base.schedule.numTrainTimesteps)")
         }
-        guard options.count > 0, (1...65536).contains(options.batch) else {
+        guard (1...Int(UInt32.max)).contains(options.count), (1...65536).contains(options.batch) else {
             throw MCMError(
                 .invalidArgument,
-                "\(options.count) records in batches of \(options.batch), expected positive numbers")
+                "\(options.count) records in batches of \(options.batch), expected 1 to \(UInt32.max) in batches of 1 to 65536"
+            )
         }
         let header = Header(
             count: options.count, channels: model.channels, height: dataset.height, width: dataset.width,

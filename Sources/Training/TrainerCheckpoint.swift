@@ -36,7 +36,7 @@ extension Trainer {
             try JSONValue(parsing: file.metadata[key] ?? "", name: "\(file.name): \(key)")
         }
         func number(_ key: String) throws -> Int {
-            guard let text = file.metadata[key], let value = Int(text), value >= 0 else {
+            guard let text = file.metadata[key], let value = Int(text), (0...(1 << 48)).contains(value) else {
                 throw MCMError(
                     .format,
                     "\(file.name): metadata \"\(key)\" is \(file.metadata[key] ?? "missing"), expected a number")
@@ -112,7 +112,8 @@ extension TrainerOptions {
         weightDecay = try number("weight_decay")
         (beta1, beta2, epsilon) = (try number("beta1"), try number("beta2"), try number("epsilon"))
         (clipNorm, emaDecay) = (try number("clip_norm"), try number("ema_decay"))
-        (warmupSteps, totalSteps) = (try json.int("warmup_steps"), try json.int("total_steps"))
+        warmupSteps = try json.int("warmup_steps", in: 0...(1 << 40))
+        totalSteps = try json.int("total_steps", in: 0...(1 << 40))
         weighting = try json.choice("weighting", default: .noise)
         minSNRGamma = try number("min_snr_gamma")
         let (low, high) = (try number("noise_weight_low"), try number("noise_weight_high"))
