@@ -66,6 +66,7 @@ $(VENV)/ready: bindings/python/pyproject.toml
 
 parity: all
 	$(PARITY_PYTHON) Tests/parity/parity.py --library build/libmcm.so
+	MCM_LIBRARY=build/libmcm.so PYTHONPATH=bindings/python:Tests/parity $(PARITY_PYTHON) Tests/parity/training.py
 
 bench: all
 	$(BENCH_PYTHON) bench/bench.py --library build/libmcm.so

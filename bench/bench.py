@@ -104,7 +104,19 @@ class Bench:
         if work.model in models.UNETS:
             models.make_model(work.model, self.cache)
         models.make_module(self.cache)
+        if work.module == "trained":
+            models.make_dataset(work, self.cache)
+            self._record(work)
         return {name: tensor.numpy() for name, tensor in models.inputs(work, self.cache).items()}
+
+    def _record(self, work: Work) -> None:
+        """The bank of predictions, unless it is there."""
+        if not work.bank or self.cache.bank(work).exists():
+            return
+        _log("  recording predictions")
+        script = "import mcm, sys; mcm.Bank.record(mcm.Model.open(sys.argv[1]), mcm.Dataset(sys.argv[2]), sys.argv[3], count=64)"
+        command = [sys.executable, "-c", script, self.cache.model(work.model), self.cache.dataset(work), self.cache.bank(work)]
+        subprocess.run(command, check=True, env=_environment(self.library, len(os.sched_getaffinity(0))))
 
     def _convert(self, peer: str, name: str) -> None:
         work = WORKS[name]
@@ -135,7 +147,8 @@ class Bench:
 
             def finish(kind: str, process: Contender) -> dict[str, float]:
                 memory = process.ask(f"finish {scratch}/{kind}.npy")
-                outputs[kind] = np.load(f"{scratch}/{kind}.npy").astype(np.float64)
+                if os.path.exists(f"{scratch}/{kind}.npy"):
+                    outputs[kind] = np.load(f"{scratch}/{kind}.npy").astype(np.float64)
                 return memory
 
             try:

@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -25,8 +25,9 @@ from works import TIMESTEP, WORKS, Cache, Work
 
 RUN_SECONDS = 0.2
 
-# What to time, and what gives the output. Each function opens its network first and is timed as a whole.
-Step, Output = Callable[[], Any], Callable[[], Any]
+# What to time, and what gives the output, if outputs can be compared. Each function opens its network first and is timed
+# as a whole.
+Step, Output = Callable[[], Any], Optional[Callable[[], Any]]
 Arrays = dict[str, np.ndarray]
 
 
@@ -34,6 +35,8 @@ def libmcm(work: Work, threads: int, cache: Cache, given: Arrays, bare: bool = F
     """A step of a session is the network, the module if any, and the scheduler."""
     import mcm
 
+    if work.module == "trained":
+        return _libmcm_training(work, threads, cache), None
     model = mcm.Model.open(cache.model(work.model), threads=threads)
     module = mcm.Modulator.open(cache.module) if work.module and not bare else None
     conditions = {name: given[name] for name in ("sketch", "segmentation") if name in given}
@@ -56,6 +59,17 @@ def libmcm(work: Work, threads: int, cache: Cache, given: Arrays, bare: bool = F
     return step, modulated if module else lambda: model.predict(given["x"], TIMESTEP)
 
 
+def _libmcm_training(work: Work, threads: int, cache: Cache) -> Step:
+    import mcm
+
+    dataset = mcm.Dataset(cache.dataset(work))
+    bank = mcm.Bank(cache.bank(work)) if work.bank else None
+    base = bank or mcm.Model.open(cache.model(work.model), threads=threads)
+    options = {"threads": threads} if bank else {}
+    trainer = mcm.Trainer.from_module(base, cache.trained(work), learning_rate=1e-5, **options)
+    return lambda: trainer.step_dataset(dataset, work.batch, bank=bank)
+
+
 def libmcm_bare(work: Work, threads: int, cache: Cache, given: Arrays) -> tuple[Step, Output]:
     return libmcm(work, threads, cache, given, bare=True)
 
@@ -65,8 +79,14 @@ def torch(work: Work, threads: int, cache: Cache, given: Arrays, channels_last: 
     from models import network
 
     torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
     layout = torch.channels_last if channels_last else torch.contiguous_format
+    if work.module == "trained":
+        from models import Training
+
+        training = Training(work, cache, layout)
+        x0, y = (torch.from_numpy(given[name]).to(memory_format=layout) for name in ("x0", "y"))
+        return lambda: training(x0, y), None
+    torch.set_grad_enabled(False)
     net = network(work, cache).to(memory_format=layout)
     t = torch.tensor(TIMESTEP)
     tensors = [torch.from_numpy(array).to(memory_format=layout) for array in _tensors(given)]
@@ -174,7 +194,8 @@ def _serve(name: str, work: Work, threads: int, cache: Cache, given: Arrays, ans
             answer(_milliseconds(calls, step))
         else:
             peak = _peak_mb()
-            np.save(file, np.asarray(output()))
+            if output:
+                np.save(file, np.asarray(output()))
             answer({"peak_mb": peak})
 
 

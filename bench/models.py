@@ -65,6 +65,7 @@ MODULE = {
 def _empty_module(config: dict) -> UNet2DModel:
     channels = config["prediction_channels"]
     planes = sum(modality["channels"] for modality in config["modalities"])
+    planes += len(config["modalities"]) * config["presence_flags"]
     return UNet2DModel(**config["net"], in_channels=2 * channels + planes, out_channels=2 * channels)
 
 
@@ -110,12 +111,63 @@ class Module(torch.nn.Module):
         with safe_open(file, "pt") as weights:
             config = json.loads(weights.metadata()["config"])
             self.net = _empty_module(config)
-            self.net.load_state_dict({key: weights.get_tensor(key) for key in weights.keys()})
+            self.net.load_state_dict({key: weights.get_tensor(key).float() for key in weights.keys()})
         self.scale_offset = config["scale_offset"]
 
     def forward(self, t: torch.Tensor, x: torch.Tensor, e: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         g, v = self.net(torch.cat([x, e, y], 1), t, return_dict=False)[0].chunk(2, 1)
         return e * (self.scale_offset + g) + v
+
+
+class Training(torch.nn.Module):
+    """A step of training as libmcm's: draw, predict, modulate, weigh, go back, clip, AdamW, moving average."""
+
+    def __init__(self, work: Work, cache: Cache, layout: torch.memory_format) -> None:
+        super().__init__()
+        self.base = Base(cache.model(work.model)).requires_grad_(False).to(memory_format=layout)
+        self.module = Module(cache.trained(work)).train().to(memory_format=layout)
+        self.average = [parameter.detach().clone() for parameter in self.module.parameters()]
+        self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=1e-5, weight_decay=1e-4)
+        self.abar = DDIMScheduler().alphas_cumprod
+
+    def forward(self, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """x0 (N, C, H, W), condition planes and flags y (N, K, H, W)."""
+        t, noise = torch.randint(1000, (len(x0),)), torch.randn_like(x0)
+        abar = self.abar[t][:, None, None, None]
+        x = abar.sqrt() * x0 + (1 - abar).sqrt() * noise
+        with torch.no_grad():
+            e = self.base(t, x)
+        weight = ((1 - abar) / abar).sqrt().clamp(0.3, 10)
+        loss = (weight * (self.module(t, x, e, y) - noise).square()).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, list(self.module.parameters()), 1e-3)
+        return loss.detach()
+
+
+def make_dataset(work: Work, cache: Cache) -> None:
+    """Random examples with the modalities of the module that is trained."""
+    if cache.dataset(work).exists():
+        return
+    config, size = _training_config(work, cache)
+    generator = torch.Generator().manual_seed(2)
+    count, channels = 4 * work.batch, config["prediction_channels"]
+    tensors = {"samples": torch.randn((count, channels, size, size), generator=generator)}
+    for modality in config["modalities"]:
+        limit = modality["channels"] if modality["encoding"] == "one-hot" else 256
+        tensors[modality["name"]] = torch.randint(limit, (count, size, size, 1), generator=generator, dtype=torch.uint8)
+    cache.root.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, f"{cache.dataset(work)}.partial")
+    os.rename(f"{cache.dataset(work)}.partial", cache.dataset(work))
+
+
+def _training_config(work: Work, cache: Cache) -> tuple[dict, int]:
+    with safe_open(cache.trained(work), "pt") as weights:
+        config = json.loads(weights.metadata()["config"])
+    return config, config["net"]["sample_size"]
 
 
 def network(work: Work, cache: Cache) -> torch.nn.Module:
@@ -125,6 +177,12 @@ def network(work: Work, cache: Cache) -> torch.nn.Module:
 
 def inputs(work: Work, cache: Cache) -> dict[str, torch.Tensor]:
     """x, and for the module e and the conditions: as images for libmcm, as planes y for peers."""
+    if work.module == "trained":
+        config, size = _training_config(work, cache)
+        planes = sum(m["channels"] + config["presence_flags"] for m in config["modalities"])
+        torch.manual_seed(1)
+        x0 = torch.randn((work.batch, config["prediction_channels"], size, size))
+        return {"x0": x0, "y": torch.rand((work.batch, planes, size, size))}
     config = json.loads((cache.model(work.model) / "unet/config.json").read_text())
     size = config["sample_size"]
     shape = (work.batch, config["in_channels"], size, size)

@@ -60,7 +60,8 @@ def _machine(run: dict[str, Any]) -> str:
 
 
 def tables(run: dict[str, Any]) -> str:
-    alone = [result for result in run["results"] if WORKS[result["work"]].module != "attached"]
+    alone = [result for result in run["results"] if WORKS[result["work"]].module not in ("attached", "trained")]
+    training = [result for result in run["results"] if WORKS[result["work"]].module == "trained"]
     overhead = [result for result in run["results"] if WORKS[result["work"]].module == "attached"]
     names = ["libmcm"] + [peer for peer in PEERS if any(peer in result["contenders"] for result in alone)]
     compared = any("error" in facts for result in alone for facts in result["contenders"].values())
@@ -79,6 +80,14 @@ def tables(run: dict[str, Any]) -> str:
         parts += [
             "Milliseconds per step of libmcm with the module attached, and what part of a step without it that adds.",
             _table(overhead, ["libmcm", "libmcm-bare"], _overhead),
+        ]
+    if training:
+        names = ["libmcm", "torch", "torch-cl"]
+        parts += [
+            "Milliseconds per step of training (and how many times libmcm's).",
+            _table(training, names, _time),
+            "Peak memory of training, MB.",
+            _table(training, names, _memory),
         ]
     parts += [
         f"{CONTENDERS[name]} failed on {result['title']}, threads {result['threads']}: {facts['failed']}"
@@ -102,9 +111,11 @@ def plot(run: dict[str, Any], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    threads = max(result["threads"] for result in run["results"])
+    threads = max((result["threads"] for result in run["results"]), default=1)
     bars = []  # (work's title, libmcm's ms, [(peer, ratio, ms)])
     for result in run["results"]:
+        if WORKS[result["work"]].module == "trained":
+            continue
         ratios = [(name, facts["ratio"], facts["ms"]) for name, facts in result["contenders"].items()
                   if name in PEERS and "ratio" in facts]
         if result["threads"] == threads and ratios and "ms" in result["contenders"]["libmcm"]:

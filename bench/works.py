@@ -1,4 +1,4 @@
-"""What is measured: each work is one denoising step of one network at one batch size."""
+"""What is measured: each work is one denoising step of one network at one batch size, or one step of training."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -21,11 +21,14 @@ class Work:
     title: str
     model: str  # a folder of `Cache`
     batch: int = 1
-    module: str = ""  # "" a step of the base, "alone" the paper's module, "attached" a step of both
+    module: str = ""  # "" a step of the base, "alone" the paper's module, "attached" a step of both, "trained"
+    bank: bool = False  # whether libmcm trains from recorded predictions; peers always run the base
 
     @property
     def contenders(self) -> tuple[str, ...]:
         """Those that libmcm is compared with."""
+        if self.module == "trained":
+            return "torch", "torch-cl"
         return ("libmcm-bare",) if self.module == "attached" else tuple(PEERS)
 
 
@@ -40,6 +43,9 @@ WORKS = {
     "ldm-b4": Work("LDM CelebA-HQ 64x64, batch 4", "ldm-celebahq-256", 4),
     "module": Work("The paper's module, batch 1", "module-base", module="alone"),
     "ldm-module": Work("LDM CelebA-HQ with the module, batch 1", "ldm-celebahq-256", module="attached"),
+    "fashion-train": Work("Training: Fashion-MNIST, batch 64", "fashion", 64, "trained"),
+    "ldm-train": Work("Training: the paper's module on the LDM, batch 4", "ldm-celebahq-256", 4, "trained"),
+    "ldm-train-bank": Work("Training: the same from recorded predictions", "ldm-celebahq-256", 4, "trained", True),
 }
 
 
@@ -55,6 +61,16 @@ class Cache:
     @property
     def module(self) -> Path:
         return self.root / "module.mcm.safetensors"
+
+    def trained(self, work: Work) -> Path:
+        """The module that training begins with."""
+        return REPOSITORY / "examples/fashion/module.mcm.safetensors" if work.model == "fashion" else self.module
+
+    def dataset(self, work: Work) -> Path:
+        return self.root / f"{work.model}.dataset.safetensors"
+
+    def bank(self, work: Work) -> Path:
+        return self.root / f"{work.model}.bank"
 
     def weights(self, work: Work) -> Path:
         """Of the network that peers run."""

@@ -1,173 +1,122 @@
 #!/usr/bin/env python3
-"""Train the conditioning module of this example on the frozen base.  Only the module learns; no gradient
-goes through the base.
+"""Train the conditioning module of this example with libmcm: no PyTorch.  The base is run once for each recorded
+prediction (`Bank`) and never changes; the module is trained from those.
 
 Two modalities, each at the image's own 28x28 pixels: "sketch" (one plane, 0 or 1) and "segmentation"
 (eleven one-hot planes: background, then the ten classes on the garment).  See conditions.py.
 
-  python train_module.py --minutes 60
+  python train_module.py --steps 20000
+
+A run that was stopped, however it was stopped, goes on with the same command.  The same arguments give the same
+file, bit for bit.  Needs the mcm Python package, numpy and the Debian package dataset-fashion-mnist.
 """
 import argparse
-import copy
 import gzip
-import math
+import json
+import resource
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
-from diffusers import DDPMScheduler
 
 import conditions
-from modulator import MCM, fingerprint
-from train_base import load_unet
+import mcm
 
 DATA = "/usr/share/datasets/fashion-mnist"
+HERE = Path(__file__).parent
 
-NET = dict(sample_size=28, block_out_channels=(12, 16, 16), layers_per_block=1, norm_num_groups=4,
-           down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-           up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"), attention_head_dim=16)
-
-MODALITIES = [{"name": "sketch", "channels": 1, "encoding": "grey", "resize": "area"},
-              {"name": "segmentation", "channels": 11, "encoding": "one-hot", "resize": "nearest"}]
-
-# How often a training example is given (sketch, segmentation).
-GIVEN = {(1, 1): 0.4, (1, 0): 0.25, (0, 1): 0.25, (0, 0): 0.1}
+# Channels at 28x28, 14x14 and 7x7, by the module's share of the base's parameters.
+SIZES = {"1%": (4, 8, 8), "5%": (12, 16, 16), "20%": (24, 32, 36)}
+MODALITIES = {"sketch": {"name": "sketch", "channels": 1, "encoding": "grey", "resize": "area"},
+              "segmentation": {"name": "segmentation", "channels": 11, "encoding": "one-hot", "resize": "nearest"}}
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", default=DATA, help="folder with train-images-idx3-ubyte.gz and its labels")
-    p.add_argument("--base", default="base", help="diffusers folder of the frozen base")
-    p.add_argument("--out", default="module.mcm.safetensors")
-    p.add_argument("--from", dest="source", help="module file to take the first weights from")
-    p.add_argument("--conditions", default="conditions.npz", help="cache of the derived conditions")
-    p.add_argument("--minutes", type=float, default=60, help="wall time; the learning rate ends with it")
-    p.add_argument("--save-every", type=float, default=5, help="minutes between writes of --out")
+    p.add_argument("--base", type=Path, default=HERE / "base", help="diffusers folder of the frozen base")
+    p.add_argument("--out", type=Path, default=Path("module.mcm.safetensors"))
+    p.add_argument("--cache", type=Path, default=Path("cache"), help="folder for the data set and the bank")
+    p.add_argument("--examples", type=int, default=60000, help="the first so many training images")
+    p.add_argument("--bank", type=int, default=240000, help="recorded predictions; 0: run the base in each step")
+    p.add_argument("--size", choices=SIZES, default="5%", help="of the base's parameters")
+    p.add_argument("--modalities", default="sketch,segmentation")
+    p.add_argument("--steps", type=int, default=20000)
     p.add_argument("--batch", type=int, default=64)
-    p.add_argument("--reuse", type=int, default=3, help="at most how often a prediction of the base is learned from")
     p.add_argument("--lr", type=float, default=2e-3)
-    p.add_argument("--power", type=float, default=1.0,
-                   help="the loss at noise-to-signal ratio s is weighted by s ** POWER, clipped to [0.3, 10 ** POWER]")
-    p.add_argument("--threads", type=int, default=1, help="CPU threads for the base, and as many for the module")
+    p.add_argument("--weighting", choices=("uniform", "min_snr", "noise"), default="noise")
+    p.add_argument("--timesteps", choices=("uniform", "weighted"), default="uniform")
+    p.add_argument("--dropout", type=float, default=0.3, help="how often each modality is withheld")
+    p.add_argument("--threads", type=int, default=0)
     p.add_argument("--seed", type=int, default=0)
     return p.parse_args()
 
 
-def load_training_set(data, cache):
-    """Images uint8 (N, 28, 28), their sketches (0 or 1) and class maps (0..10), uint8 of the same shape."""
-    read = lambda name, offset: np.frombuffer(gzip.open(Path(data) / name).read(), np.uint8, offset=offset)
-    images = read("train-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28).copy()
-    if not Path(cache).exists():
-        labels = read("train-labels-idx1-ubyte.gz", 8)
-        np.savez_compressed(cache, sketch=conditions.sketch(images) // 255,
-                            segmentation=conditions.segmentation(images, labels))
-    with np.load(cache) as f:
-        return images, f["sketch"], f["segmentation"]
-
-
-class Predictions:
-    """A pool of noisy training images with the frozen base's predictions for them.
-
-    A second thread runs the base.  Its predictions cost more than the module's steps, so each is drawn up to
-    about `reuse` times, every time with other conditions given or withheld."""
-
-    def __init__(self, base, scheduler, images, batch, size, reuse, device):
-        self.base, self.scheduler, self.images, self.device = base, scheduler, images, device
-        self.batch, self.size, self.reuse = batch, size, reuse       # size: predictions kept
-        self.kept, self.seen, self.drawn = [], 0, 0
-        self.worker = ThreadPoolExecutor(1)
-        self.coming = self.worker.submit(self.predict)
-
-    @torch.no_grad()
-    def predict(self):
-        """One batch: index of the image (n,), t (n,), x, e, noise (n, 1, 28, 28)."""
-        n = self.batch
-        index = torch.randint(len(self.images), (n,))
-        t = (torch.randperm(n) * 1000 + torch.randint(1000, (n,))) // n            # stratified over 0..999
-        noise = torch.randn(n, 1, 28, 28)
-        x = self.scheduler.add_noise(self.images[index, None].float() / 127.5 - 1, noise, t)
-        e = self.base(x.to(self.device), t.to(self.device)).sample.cpu()
-        return index, t, x, e, noise
-
-    def draw(self):
-        """A batch as from predict, mixed from all that are kept."""
-        while self.coming.done() or self.drawn >= self.reuse * self.seen:
-            new = self.coming.result()
-            self.coming = self.worker.submit(self.predict)
-            self.seen += self.batch
-            self.kept = [torch.cat([n, k])[:self.size] for n, k in zip(new, self.kept)] if self.kept else list(new)
-        self.drawn += self.batch
-        rows = torch.randint(len(self.kept[0]), (self.batch,))
-        return [k[rows] for k in self.kept]
+def make_dataset(data, cache, examples):
+    """The data set of the first so many training images with their conditions, made unless it is there."""
+    path = cache / f"fashion-{examples}.safetensors"
+    if not path.exists():
+        read = lambda name, offset: np.frombuffer(gzip.open(Path(data) / name).read(), np.uint8, offset=offset)
+        images = read("train-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:examples]
+        labels = read("train-labels-idx1-ubyte.gz", 8)[:examples]
+        print(f"deriving the conditions of {examples} images", flush=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        mcm.write_dataset(path, images=images, sketch=conditions.sketch(images),
+                          segmentation=conditions.segmentation(images, labels))
+    return path
 
 
 def main():
     a = arguments()
-    torch.manual_seed(a.seed)
-    torch.set_num_threads(a.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    images, sketches, maps = map(torch.from_numpy, load_training_set(a.data, a.conditions))
+    net = dict(sample_size=28, block_out_channels=SIZES[a.size], layers_per_block=1, norm_num_groups=4,
+               down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+               up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"), attention_head_dim=SIZES[a.size][-1])
+    config = {"net": net, "prediction_channels": 1, "scale_offset": 1.0, "presence_flags": True,
+              "modalities": [MODALITIES[name] for name in a.modalities.split(",")]}
+    options = dict(learning_rate=a.lr, total_steps=a.steps, weighting=a.weighting, timesteps=a.timesteps,
+                   dropout=a.dropout, seed=a.seed)
 
-    base = load_unet(a.base).to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    scheduler = DDPMScheduler.from_pretrained(a.base, subfolder="scheduler")
-    if scheduler.config.prediction_type != "epsilon":
-        raise SystemExit(f"{a.base}: predicts {scheduler.config.prediction_type}; this example needs epsilon")
-    config = {"net": NET, "prediction_channels": 1, "scale_offset": 1.0, "presence_flags": True,
-              "modalities": MODALITIES,
-              "base": {"prediction_type": "epsilon", "channels": 1, "sample_size": 28, "fingerprint": fingerprint(a.base)}}
-    module = MCM(config)
-    if a.source:
-        module.net.load_state_dict(MCM.load(a.source).net.state_dict())
-    module = module.to(device, memory_format=torch.channels_last).train()
-    ema = copy.deepcopy(module)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=a.lr, weight_decay=1e-4)
-    print(f"{sum(p.numel() for p in module.parameters())} parameters, "
-          f"the base has {sum(p.numel() for p in base.parameters())}", flush=True)
+    dataset = mcm.Dataset(make_dataset(a.data, a.cache, a.examples))
+    bank, recording = None, 0.0
+    if a.bank:
+        path = a.cache / f"fashion-{a.examples}-{a.bank}.bank"
+        if not path.exists():
+            print(f"recording {a.bank} predictions", flush=True)
+            start = time.time()
+            with mcm.Model.open(a.base, threads=a.threads) as model:
+                mcm.Bank.record(model, dataset, path, count=a.bank, batch=64).close()
+            recording = time.time() - start
+        bank = mcm.Bank(path)
+        options["threads"] = a.threads
+    base = bank or mcm.Model.open(a.base, threads=a.threads)
 
-    # The layout of an image is decided at high noise, where the plain epsilon loss is tiny.
-    noise_to_signal = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod).sqrt()
-    weight = noise_to_signal.pow(a.power).clamp(0.3, 10 ** a.power)
-    combinations = torch.tensor(list(GIVEN), dtype=torch.float32)
-    chances = torch.tensor(list(GIVEN.values()))
+    saved = a.out.with_suffix(".trainer")
+    if saved.exists():
+        trainer = mcm.Trainer.resume(base, saved, threads=a.threads if bank else 0)
+        print(f"going on from step {trainer.state.step}", flush=True)
+    else:
+        trainer = mcm.Trainer(base, config, **options)
+    print(f"{trainer.state.parameter_count} parameters", flush=True)
 
-    pool = Predictions(base, scheduler, images, a.batch, 32 * a.batch, a.reuse, device)
-    start = saved = time.time()
-    step, losses = 0, []
-    while (progress := (time.time() - start) / (60 * a.minutes)) < 1:
-        lr = a.lr * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * progress))
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        index, t, x, e, noise = pool.draw()
-        given = combinations[torch.multinomial(chances, a.batch, replacement=True)]
-        sketch = sketches[index, None].float() * given[:, 0, None, None, None]
-        one_hot = torch.nn.functional.one_hot(maps[index].long(), 11).permute(0, 3, 1, 2).float()
-        planes = torch.cat([sketch, one_hot * given[:, 1, None, None, None]], 1)
-        w = (weight / weight.mean())[t].to(device)
-        t, x, e, noise, planes, given = (v.to(device) for v in (t, x, e, noise, planes, given))
-        error = (module.modulate(x, e, t, planes, given) - noise).square().mean((1, 2, 3))
-        loss = (w * error).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        decay = min(0.999, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(module.parameters()), 1 - decay)
-            unchanged = (w * (e - noise).square().mean((1, 2, 3))).mean()
-        losses.append((loss.item(), unchanged.item()))
-        if step % 100 == 0:
-            seconds = time.time() - start
-            mean, plain = np.mean(losses[-500:], 0)
-            print(f"step {step}  images {step * a.batch} ({pool.seen} predictions)  loss {mean:.4f}, the base's {plain:.4f}  "
-                  f"lr {lr:.1e}  {step * a.batch / seconds:.0f} images/s  {seconds / 60:.1f} min", flush=True)
-        if time.time() - saved > 60 * a.save_every:
-            ema.save(a.out)
-            saved = time.time()
-    ema.save(a.out)
-    print(f"finished: {step} steps, {step * a.batch} images, {pool.seen} predictions, {(time.time() - start) / 60:.1f} min")
+    start, first, losses = time.time(), trainer.state.step, []
+
+    def log(report):
+        losses.append((report.loss, report.weighted_loss, report.base_loss))
+        if report.step % 500 == 0:
+            loss, weighted, plain = np.mean(losses[-500:], 0)
+            speed = (report.step - first) * a.batch / (time.time() - start)
+            print(f"step {report.step}  loss {loss:.5f} (weighted {weighted:.5f}), the base's {plain:.5f}  "
+                  f"{speed:.0f} examples/s", flush=True)
+
+    mcm.train(trainer, dataset, bank, batch=a.batch, steps=a.steps, save=saved, save_every=500, progress=False,
+              callback=log)
+    trainer.write_modulator(a.out)
+    facts = {"parameters": trainer.state.parameter_count, "steps": trainer.state.step,
+             "examples": trainer.state.examples, "seconds": round(time.time() - start),
+             "recording_seconds": round(recording),
+             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    print(json.dumps(facts))
+    saved.unlink()
 
 
 if __name__ == "__main__":

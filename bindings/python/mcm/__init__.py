@@ -1,6 +1,7 @@
 """Controllable diffusion: pretrained models, multimodal conditioning modules and step-wise sampling with libmcm."""
 from ._images import ImageLike, ImagesLike
 from ._native import lib as _lib
+from .dataset import Bank, Dataset, write_dataset
 from .errors import (
     Cancelled,
     CPUError,
@@ -21,6 +22,9 @@ from .png import read_png, write_png
 from .rng import Generator
 from .scheduler import Scheduler, StepResult
 from .session import Attachment, Conditioning, Session, Step, generate
+from .training import Losses, ModalityLosses, Trainer, TrainerState, TrainReport
+from .training_loop import TrainHistory, train
+from .training_options import TrainerOptions
 
 __version__ = "0.1.0"
 
@@ -33,9 +37,11 @@ def library_version() -> str:
 
 __all__ = [
     "Attachment",
+    "Bank",
     "CPUError",
     "Cancelled",
     "Conditioning",
+    "Dataset",
     "FormatError",
     "Generator",
     "IOFailure",
@@ -43,9 +49,11 @@ __all__ = [
     "ImagesLike",
     "IncompatibleError",
     "InvalidArgument",
+    "Losses",
     "MCMError",
     "Memory",
     "Modality",
+    "ModalityLosses",
     "Model",
     "ModelInfo",
     "Modulator",
@@ -58,9 +66,16 @@ __all__ = [
     "Step",
     "StepResult",
     "StructSizeError",
+    "TrainHistory",
+    "TrainReport",
+    "Trainer",
+    "TrainerOptions",
+    "TrainerState",
     "UnsupportedError",
     "generate",
     "library_version",
     "read_png",
+    "train",
+    "write_dataset",
     "write_png",
 ]

@@ -80,17 +80,22 @@ def address(array: Optional[FloatArray]) -> Optional[int]:
     return None if array is None else array.ctypes.data
 
 
+def intensities(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Pixels as uint8, if they are integers, or float32."""
+    result = np.asarray(value)
+    if result.dtype.kind not in "iu":
+        return result.astype(np.float32, copy=False)
+    if result.dtype != np.uint8 and result.size and not (0 <= result.min() and result.max() <= 255):
+        raise InvalidArgument(f"{name} has values {result.min()} .. {result.max()}, expected 0 .. 255")
+    return result.astype(np.uint8, copy=False)
+
+
 def pixels(image: npt.ArrayLike) -> npt.NDArray[Any]:
     """One image as uint8 or float32 with contiguous rows."""
     result = np.asarray(image)
     if result.ndim not in (2, 3):
         raise SizeError(f"an image has shape {result.shape}, expected (height, width) or (height, width, channels)")
-    if result.dtype.kind in "iu":
-        if result.dtype != np.uint8 and result.size and not (0 <= result.min() and result.max() <= 255):
-            raise InvalidArgument(f"an image has values {result.min()} .. {result.max()}, expected 0 .. 255")
-        result = result.astype(np.uint8, copy=False)
-    else:
-        result = result.astype(np.float32, copy=False)
+    result = intensities("an image", result)
     row = result[:1]
     if row.flags.c_contiguous and result.flags.aligned and result.strides[0] >= row.nbytes:
         return result

@@ -13,6 +13,7 @@ from ctypes import (
     Structure,
     c_char,
     c_char_p,
+    c_double,
     c_float,
     c_int32,
     c_size_t,
@@ -26,12 +27,15 @@ from typing import Any, Callable, Optional, TypeVar
 
 from . import errors
 
-U8, F32 = 1, 2
+U8, F32, F16 = 1, 2, 3
 PREDICTION_EPSILON, PREDICTION_SAMPLE, PREDICTION_V = 1, 2, 3
 ENCODING_GREY, ENCODING_RGB, ENCODING_ONE_HOT = 1, 2, 3
 RESIZE_NEAREST, RESIZE_AREA, RESIZE_BILINEAR = 1, 2, 3
 SCHEDULER_DEFAULT, SCHEDULER_DDPM, SCHEDULER_DDIM = 0, 1, 2
 DECODE_SAMPLE, DECODE_X0 = 0, 1
+WEIGHTING_UNIFORM, WEIGHTING_MIN_SNR, WEIGHTING_NOISE = 1, 2, 3
+TIMESTEPS_UNIFORM, TIMESTEPS_WEIGHTED = 1, 2
+LOSSES_TIMESTEP, LOSSES_GIVEN, LOSSES_WITHHELD = 1, 2, 3
 
 
 class Struct(Structure):
@@ -187,6 +191,152 @@ class GenerateOptions(Struct):
     ]
 
 
+class DatasetInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("width", c_uint32),
+        ("height", c_uint32),
+        ("channels", c_uint32),
+        ("count", c_uint64),
+        ("modality_count", c_uint32),
+        ("reserved", c_uint32),
+        ("fingerprint", c_char * 24),
+    ]
+
+
+class BankOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("batch", c_uint32),
+        ("count", c_uint64),
+        ("seed", c_uint64),
+        ("first_timestep", c_uint32),
+        ("end_timestep", c_uint32),
+    ]
+
+
+BankProgress = CFUNCTYPE(c_int32, c_void_p, c_uint64, c_uint64)
+
+
+class BankInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("width", c_uint32),
+        ("height", c_uint32),
+        ("channels", c_uint32),
+        ("count", c_uint64),
+        ("base_fingerprint", c_char * 24),
+        ("image_fingerprint", c_char * 24),
+    ]
+
+
+class TrainerOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("warmup_steps", c_uint32),
+        ("total_steps", c_uint64),
+        ("seed", c_uint64),
+        ("learning_rate", c_float),
+        ("weight_decay", c_float),
+        ("beta1", c_float),
+        ("beta2", c_float),
+        ("epsilon", c_float),
+        ("clip_norm", c_float),
+        ("ema_decay", c_float),
+        ("weighting", c_int32),
+        ("min_snr_gamma", c_float),
+        ("noise_weight_low", c_float),
+        ("noise_weight_high", c_float),
+        ("timesteps", c_int32),
+        ("first_timestep", c_uint32),
+        ("end_timestep", c_uint32),
+        ("rank", c_uint32),
+        ("world", c_uint32),
+        ("dropout_count", c_uint32),
+        ("dropout", c_void_p),
+        ("threads", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class Batch(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("count", c_uint32),
+        ("images", POINTER(Image)),
+        ("samples", c_void_p),
+        ("width", c_uint32),
+        ("height", c_uint32),
+        ("conditions", POINTER(Condition)),
+        ("condition_count", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class TrainReport(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("loss", c_float),
+        ("weighted_loss", c_float),
+        ("base_loss", c_float),
+        ("gradient_norm", c_float),
+        ("learning_rate", c_float),
+        ("step", c_uint64),
+        ("examples", c_uint64),
+        ("base_seconds", c_double),
+        ("module_seconds", c_double),
+        ("optimizer_seconds", c_double),
+    ]
+
+
+class ParameterInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("rank", c_uint32),
+        ("offset", c_uint64),
+        ("count", c_uint64),
+        ("shape", c_uint64 * 4),
+        ("name", c_char * 128),
+    ]
+
+
+class TrainerState(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("modality_count", c_uint32),
+        ("step", c_uint64),
+        ("examples", c_uint64),
+        ("pending", c_uint64),
+        ("parameter_count", c_uint64),
+        ("tensor_count", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class Losses(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("count", c_uint64),
+        ("loss", c_double),
+        ("base_loss", c_double),
+    ]
+
+
+TrainProgress = CFUNCTYPE(c_int32, c_void_p, c_void_p, POINTER(TrainReport))
+
+
+class TrainOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("batch", c_uint32),
+        ("accumulate", c_uint32),
+        ("save_every", c_uint32),
+        ("until_step", c_uint64),
+        ("save_path", c_char_p),
+    ]
+
+
 # The result's type, then the arguments'. c_int32 as a result is an mcm_status. Buffers of numbers and handles are
 # c_void_p, strings c_char_p.
 SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -261,6 +411,44 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_attachment_init": (None, POINTER(Attachment), c_uint32),
     "mcm_generate_options_init": (None, POINTER(GenerateOptions), c_uint32),
     "mcm_generate": (c_int32, c_void_p, POINTER(GenerateOptions), c_void_p, c_size_t),
+    "mcm_dataset_open": (c_int32, c_char_p, POINTER(c_void_p)),
+    "mcm_dataset_info_init": (None, POINTER(DatasetInfo), c_uint32),
+    "mcm_dataset_get_info": (c_int32, c_void_p, POINTER(DatasetInfo)),
+    "mcm_dataset_free": (None, c_void_p),
+    "mcm_bank_options_init": (None, POINTER(BankOptions), c_uint32),
+    "mcm_bank_record": (c_int32, c_void_p, c_void_p, c_char_p, POINTER(BankOptions), BankProgress, c_void_p),
+    "mcm_bank_open": (c_int32, c_char_p, POINTER(c_void_p)),
+    "mcm_bank_info_init": (None, POINTER(BankInfo), c_uint32),
+    "mcm_bank_get_info": (c_int32, c_void_p, POINTER(BankInfo)),
+    "mcm_bank_free": (None, c_void_p),
+    "mcm_trainer_options_init": (None, POINTER(TrainerOptions), c_uint32),
+    "mcm_trainer_create": (c_int32, c_void_p, c_void_p, c_char_p, POINTER(TrainerOptions), POINTER(c_void_p)),
+    "mcm_trainer_create_from": (c_int32, c_void_p, c_void_p, c_char_p, POINTER(TrainerOptions), POINTER(c_void_p)),
+    "mcm_trainer_resume": (c_int32, c_void_p, c_void_p, c_char_p, c_uint32, POINTER(c_void_p)),
+    "mcm_trainer_save": (c_int32, c_void_p, c_char_p),
+    "mcm_batch_init": (None, POINTER(Batch), c_uint32),
+    "mcm_train_report_init": (None, POINTER(TrainReport), c_uint32),
+    "mcm_trainer_step": (c_int32, c_void_p, POINTER(Batch), POINTER(TrainReport)),
+    "mcm_trainer_accumulate": (c_int32, c_void_p, POINTER(Batch), POINTER(TrainReport)),
+    "mcm_trainer_apply": (c_int32, c_void_p, POINTER(TrainReport)),
+    "mcm_trainer_clear": (c_int32, c_void_p),
+    "mcm_trainer_step_dataset": (c_int32, c_void_p, c_void_p, c_void_p, c_uint32, POINTER(TrainReport)),
+    "mcm_trainer_accumulate_dataset": (c_int32, c_void_p, c_void_p, c_void_p, c_uint32, POINTER(TrainReport)),
+    "mcm_trainer_get_buffers": (c_int32, c_void_p, POINTER(c_void_p), POINTER(c_void_p), POINTER(c_size_t)),
+    "mcm_parameter_info_init": (None, POINTER(ParameterInfo), c_uint32),
+    "mcm_trainer_get_parameter": (c_int32, c_void_p, c_uint32, POINTER(ParameterInfo)),
+    "mcm_trainer_state_init": (None, POINTER(TrainerState), c_uint32),
+    "mcm_trainer_get_state": (c_int32, c_void_p, POINTER(TrainerState)),
+    "mcm_losses_init": (None, POINTER(Losses), c_uint32),
+    "mcm_trainer_get_losses": (c_int32, c_void_p, c_int32, c_uint32, POINTER(Losses)),
+    "mcm_trainer_reset_losses": (c_int32, c_void_p),
+    "mcm_trainer_get_modulator": (c_int32, c_void_p, c_int32, POINTER(c_void_p)),
+    "mcm_trainer_write_modulator": (c_int32, c_void_p, c_char_p, c_int32, c_int32),
+    "mcm_train_options_init": (None, POINTER(TrainOptions), c_uint32),
+    "mcm_trainer_train": (
+        c_int32, c_void_p, c_void_p, c_void_p, POINTER(TrainOptions), TrainProgress, c_void_p,
+    ),
+    "mcm_trainer_free": (None, c_void_p),
 }
 
 LIBRARY = "libmcm.so.1"

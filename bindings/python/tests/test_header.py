@@ -6,6 +6,7 @@ from ctypes import (
     POINTER,
     c_char,
     c_char_p,
+    c_double,
     c_float,
     c_int32,
     c_size_t,
@@ -36,8 +37,11 @@ NUMBERS = {
     "uint64_t": c_uint64,
     "size_t": c_size_t,
     "float": c_float,
+    "double": c_double,
     "mcm_status": c_int32,
     "mcm_progress": native.Progress,
+    "mcm_bank_progress": native.BankProgress,
+    "mcm_train_progress": native.TrainProgress,
     "void": None,
 }
 
@@ -83,7 +87,8 @@ def test_struct_fields(name):
         kind, names = re.match(r"\s*((?:const )?\w+)\s*(.*)", declaration, re.S).groups()
         for field in names.split(","):
             pointer, field, length = re.match(r"\s*(\*?)(\w+)(?:\[(\d+)\])?", field).groups()
-            expected.append((field, (c_char * int(length),) if length else accepted(kind + pointer)))
+            element = c_char if kind == "char" else NUMBERS.get(kind)
+            expected.append((field, (element * int(length),) if length else accepted(kind + pointer)))
     assert [field for field, _ in struct(name)._fields_] == [field for field, _ in expected]
     for (field, ours), (_, allowed) in zip(struct(name)._fields_, expected):
         assert ours in allowed, field

@@ -1,0 +1,96 @@
+"""The little of safetensors that data sets need: an atomic writer, and the header of a file."""
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _convert as convert
+from ._convert import PathLike
+from .errors import InvalidArgument, IOFailure
+
+_CHUNK = 1 << 24
+"""Bytes that are converted at a time, so that an array may be larger than the memory left."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array whose first axis counts examples. It is converted to `dtype` while it is written."""
+
+    name: str
+    array: npt.NDArray[Any]
+    dtype: str
+    """"U8" or "F32"."""
+    shape: tuple[int, ...]
+    """As the file has it."""
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * (1 if self.dtype == "U8" else 4)
+
+
+def write(path: PathLike, tensors: Sequence[Tensor]) -> None:
+    """Write a file at once or not at all. Raises InvalidArgument for values that it cannot hold, and IOFailure."""
+    ordered = sorted(tensors, key=lambda tensor: (tensor.dtype, tensor.name))  # F32 first: so it is aligned
+    header, end = {}, 0
+    for tensor in ordered:
+        begin, end = end, end + tensor.size
+        header[tensor.name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with _replacing(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in ordered:
+            count = tensor.shape[0]
+            step = max(1, _CHUNK * count // tensor.size)
+            for first in range(0, count, step):
+                elements = _bytes if tensor.dtype == "U8" else _floats
+                file.write(elements(tensor.name, tensor.array[first : first + step], first).data)
+
+
+def _bytes(name: str, examples: npt.NDArray[Any], first: int) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(convert.intensities(f"'{name}'", examples))
+
+
+def _floats(name: str, examples: npt.NDArray[Any], first: int) -> npt.NDArray[Any]:
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(examples, "<f4")
+    finite = np.isfinite(result).reshape(len(result), -1).all(axis=1)
+    if not finite.all():
+        raise InvalidArgument(f"'{name}', example {first + int(np.argmin(finite))}, is not finite as float32")
+    return result
+
+
+@contextmanager
+def _replacing(path: PathLike) -> Iterator[BinaryIO]:
+    """A new file that takes the name `path` if the block ends well, and vanishes if not."""
+    convert.path(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise IOFailure(f"{os.fspath(path)}: is no regular file")
+    temporary = f"{os.fspath(path)}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+    except OSError as error:
+        raise IOFailure(f"{os.fspath(path)}: {error.strerror}") from error
+
+
+def read_header(path: PathLike) -> dict[str, Any]:
+    """The header of a file that the library has accepted."""
+    with open(path, "rb") as file:
+        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return header

@@ -1,0 +1,198 @@
+"""What trainers learn from: examples in a file, and a model's recorded predictions for them."""
+from __future__ import annotations
+
+from ctypes import byref
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _convert as convert
+from . import _native as native
+from . import _safetensors as safetensors
+from ._convert import PathLike
+from ._native import Handle, Owner, lib
+from ._progress import Bar, HeldInterrupt
+from .errors import Cancelled, InvalidArgument, SizeError
+from .model import Model
+
+
+def _numbers(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise InvalidArgument(f"'{name}' has dtype {array.dtype}, expected integers or real numbers")
+    return array
+
+
+def _image_tensor(name: str, value: npt.ArrayLike) -> safetensors.Tensor:
+    array = _numbers(name, value)
+    shape = (*array.shape, 1) if array.ndim == 3 else array.shape
+    if len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+        expected = "(examples, height, width) or (examples, height, width, 1 or 3)"
+        raise SizeError(f"'{name}' has shape {array.shape}, expected {expected}")
+    return safetensors.Tensor(name, array, "U8" if array.dtype.kind in "iu" else "F32", shape)
+
+
+def _sample_tensor(value: npt.ArrayLike) -> safetensors.Tensor:
+    array = _numbers("samples", value)
+    if array.ndim != 4 or 0 in array.shape:
+        raise SizeError(f"'samples' has shape {array.shape}, expected (examples, channels, height, width)")
+    return safetensors.Tensor("samples", array, "F32", array.shape)
+
+
+def write_dataset(
+    path: PathLike,
+    /,
+    images: Optional[npt.ArrayLike] = None,
+    samples: Optional[npt.ArrayLike] = None,
+    **conditions: npt.ArrayLike,
+) -> None:
+    """Write a data set file, at once or not at all. Arrays may be larger than memory (numpy.memmap).
+
+    images: (examples, height, width[, channels]) in pixel space; or samples: (examples, channels, height, width), in
+    the model's sample space. conditions: by modality, (examples, height, width[, channels]) of any height and width:
+    intensities, or class indices in one channel.
+
+    Integers are stored as uint8 and must lie in 0 .. 255; float and bool as float32, where intensities are [0, 1].
+    Raises SizeError, InvalidArgument, IOFailure; the old file, if any, is then still there.
+    """
+    if images is not None and samples is None:
+        examples = _image_tensor("images", images)
+    elif samples is not None and images is None:
+        examples = _sample_tensor(samples)
+    else:
+        raise InvalidArgument(f"{'neither' if images is None else 'both'} images and samples given, expected one")
+    tensors = [examples]
+    for name, value in conditions.items():
+        convert.text("modality", name)
+        if not name or name == "__metadata__":
+            raise InvalidArgument(f"modality {name!r} is not a possible name")
+        tensor = _image_tensor(name, value)
+        if tensor.shape[0] != examples.shape[0]:
+            raise SizeError(
+                f"'{name}' holds {tensor.shape[0]} examples, expected {examples.shape[0]}, as many as "
+                f"'{examples.name}'"
+            )
+        tensors.append(tensor)
+    safetensors.write(path, tensors)
+
+
+class Dataset(Owner):
+    """Examples in a file, as `write_dataset` makes it, which is mapped and read as they are drawn.
+
+    Immutable; any number of threads may use it. The file must not change meanwhile; `write_dataset` replaces it, which
+    does no harm. Raises IOFailure, FormatError, UnsupportedError.
+    """
+
+    shape: tuple[int, int, int, int]
+    """(examples, channels, height, width), also if the file holds images."""
+    modalities: tuple[str, ...]
+    """Names of the conditions that the examples have."""
+    fingerprint: str
+    """Identifies the images."""
+
+    def __init__(self, path: PathLike) -> None:
+        handle = Handle(lib.mcm_dataset_free)
+        lib.mcm_dataset_open(convert.path(path), byref(handle))
+        super().__init__(handle)
+        info = native.DatasetInfo()
+        lib.mcm_dataset_get_info(handle, byref(info))
+        self.shape = (info.count, info.channels, info.height, info.width)
+        self.fingerprint = info.fingerprint.decode()
+        names = safetensors.read_header(path).keys() - {"__metadata__", "images", "samples"}
+        self.modalities = tuple(sorted(names))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+BankProgress = Union[bool, Callable[[int, int], object], None]
+"""None, True or False, for a bar; or a function of the numbers of records done and in all."""
+
+
+class Bank(Owner):
+    """A frozen model's predictions, recorded once with `Bank.record`: modules are trained from them without running the
+    model again, nor loading it.
+
+    Opening reads and checks all of the file. Immutable; any number of threads may use it.
+    Raises IOFailure, FormatError.
+    """
+
+    shape: tuple[int, int, int, int]
+    """(records, channels, height, width)."""
+    base_fingerprint: str
+    """Of the model."""
+    image_fingerprint: str
+    """Of the data set."""
+
+    def __init__(self, path: PathLike) -> None:
+        handle = Handle(lib.mcm_bank_free)
+        lib.mcm_bank_open(convert.path(path), byref(handle))
+        super().__init__(handle)
+        info = native.BankInfo()
+        lib.mcm_bank_get_info(handle, byref(info))
+        self.shape = (info.count, info.channels, info.height, info.width)
+        self.base_fingerprint = info.base_fingerprint.decode()
+        self.image_fingerprint = info.image_fingerprint.decode()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @classmethod
+    def record(
+        cls,
+        model: Model,
+        dataset: Dataset,
+        path: PathLike,
+        count: int,
+        seed: int = 0,
+        batch: int = 16,
+        timesteps: Optional[tuple[int, int]] = None,
+        progress: BankProgress = None,
+    ) -> Bank:
+        """Record `count` predictions into the file `path`, in half precision, and open it.
+
+        Each image of the data set is in equally many records, but for one. timesteps: (first, end), drawn evenly from
+        first .. end - 1; None: from all. batch: records made at a time; they do not depend on it. progress: None for a
+        tqdm bar if tqdm is installed and stderr is a terminal, True or False to decide; or a function that is called
+        with the numbers of records done and in all after each batch, and that stops by raising anything.
+
+        Records are collected in `path`.part, which becomes `path` when it is complete. After Ctrl-C, an exception of
+        `progress` or the process's end, the same call goes on where it stopped.
+        Raises InvalidArgument, SizeError, StateError (`path`.part is a recording with other options),
+        IncompatibleError, IOFailure, FormatError, OutOfMemory.
+        """
+        first, end = (0, 0) if timesteps is None else timesteps
+        if timesteps is not None and not 0 <= first < end:
+            raise InvalidArgument(f"timesteps are {first} to {end}, expected 0 <= first < end")
+        options = native.BankOptions(
+            batch=convert.u32("batch", batch),
+            count=convert.u64("count", count),
+            seed=convert.u64("seed", seed),
+            first_timestep=convert.u32("first timestep", first),
+            end_timestep=convert.u32("end timestep", end),
+        )
+        raised: list[BaseException] = []
+        shown = False if callable(progress) else progress
+        with HeldInterrupt() as interrupt, Bar(shown, " records", total=count) as bar:
+
+            def after_batch(user: object, done: int, count: int) -> int:
+                try:
+                    bar.update(done)
+                    if callable(progress):
+                        progress(done, count)
+                except BaseException as error:  # none may pass through the library
+                    raised.append(error)
+                return bool(raised) or interrupt.held
+
+            callback = native.BankProgress(after_batch)
+            try:
+                lib.mcm_bank_record(
+                    model._handle, dataset._handle, convert.path(path), byref(options), callback, None
+                )
+            except Cancelled:
+                if raised:
+                    raise raised[0] from None
+                if not interrupt.held:
+                    raise
+        return cls(path)

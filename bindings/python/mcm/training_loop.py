@@ -1,0 +1,164 @@
+"""The whole of a training run."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from ctypes import byref
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Callable, Optional
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _convert as convert
+from . import _native as native
+from ._convert import PathLike
+from ._native import lib
+from ._progress import Bar, HeldInterrupt
+from .dataset import Bank, Dataset
+from .errors import Cancelled, InvalidArgument
+from .training import Trainer, TrainReport, report_from
+
+Series = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainHistory:
+    """What `train` saw: arrays with one number per step that it took, as in `TrainReport`."""
+
+    step: npt.NDArray[np.int64]
+    loss: Series
+    weighted_loss: Series
+    base_loss: Series
+    learning_rate: Series
+    gradient_norm: Series
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def plot(self, path_or_axes: Any = None) -> Any:
+        """Draw loss and base loss, smoothed over a hundredth of the steps, into matplotlib axes, which are returned.
+
+        path_or_axes: the path of an image file to write, or axes to draw into; None: into a new pyplot figure.
+        Raises ImportError without matplotlib.
+        """
+        try:
+            figures = import_module("matplotlib.figure")
+        except ImportError:
+            raise ImportError("TrainHistory.plot needs matplotlib: pip install matplotlib") from None
+        is_path = isinstance(path_or_axes, (str, os.PathLike))
+        axes = path_or_axes
+        if is_path:
+            axes = figures.Figure(layout="constrained").subplots()
+        elif axes is None:
+            axes = import_module("matplotlib.pyplot").subplots()[1]
+        for values, label in ((self.loss, "loss"), (self.base_loss, "loss of the model alone")):
+            width = max(1, len(self) // 100)
+            smooth = np.convolve(values, np.full(width, 1 / width), "valid") if len(self) else values
+            axes.plot(self.step[width - 1 :], smooth, label=label)
+        axes.set_xlabel("step")
+        axes.legend()
+        if is_path:
+            axes.figure.savefig(path_or_axes)
+        return axes
+
+
+def _history(reports: Sequence[TrainReport]) -> TrainHistory:
+    def series(name: str) -> Series:
+        return np.array([getattr(report, name) for report in reports], np.float64)
+
+    return TrainHistory(
+        step=np.array([report.step for report in reports], np.int64),
+        loss=series("loss"),
+        weighted_loss=series("weighted_loss"),
+        base_loss=series("base_loss"),
+        learning_rate=series("learning_rate"),
+        gradient_norm=series("gradient_norm"),
+    )
+
+
+def _one_step(
+    trainer: Trainer, dataset: Dataset, bank: Optional[Bank], options: native.TrainOptions
+) -> Optional[TrainReport]:
+    """A step of several batches, or none, of a run; None if the run is at its end."""
+    reports: list[TrainReport] = []
+    raised: list[BaseException] = []
+
+    # Steps from here, one call each: a function of the caller's may then do anything between them.
+    def stop(user: object, handle: object, report: Any) -> int:
+        try:
+            reports.append(report_from(report[0]))
+        except BaseException as error:  # of a signal handler; none may pass through the library
+            raised.append(error)
+        return 1
+
+    bank_handle, after_step = None if bank is None else bank._handle, native.TrainProgress(stop)
+    try:
+        lib.mcm_trainer_train(trainer._handle, dataset._handle, bank_handle, byref(options), after_step, None)
+    except Cancelled:
+        if raised:
+            raise raised[0] from None
+    return reports[-1] if reports else None
+
+
+def train(
+    trainer: Trainer,
+    dataset: Dataset,
+    bank: Optional[Bank] = None,
+    *,
+    batch: int = 64,
+    accumulate: int = 1,
+    steps: Optional[int] = None,
+    save: Optional[PathLike] = None,
+    save_every: int = 1000,
+    progress: Optional[bool] = None,
+    callback: Optional[Callable[[TrainReport], object]] = None,
+) -> TrainHistory:
+    """Train on a data set, or on a bank of predictions for it, until `steps` steps are taken in all.
+
+    batch: examples accumulated at a time. accumulate: batches per step. steps: counted from the trainer's first, so
+    that a resumed run ends where it would have; None: the option total_steps. save: where the trainer is saved each
+    `save_every` steps (0: never) and at the end. progress: None for a tqdm bar if tqdm is installed and stderr is a
+    terminal, True or False to decide. callback: called with the report after each step; it may save, sample or change
+    the trainer, and stops the run by raising anything.
+
+    After Ctrl-C the step that is running is finished and the trainer saved before KeyboardInterrupt is raised; a second
+    Ctrl-C does not wait. It is saved too when `callback` raises. `Trainer.resume` goes on from there.
+    Raises what `Trainer.step_dataset` and `Trainer.save` do; the trainer is then as after the last step.
+    """
+    until_step = 0 if steps is None else convert.u64("steps", steps)
+    if steps is not None and until_step == 0:
+        raise InvalidArgument("steps is 0, expected at least 1, or None for total_steps")
+    options = native.TrainOptions(
+        batch=convert.u32("batch", batch), accumulate=convert.u32("accumulate", accumulate), until_step=until_step
+    )
+    interval = convert.u32("save_every", save_every)
+    reports: list[TrainReport] = []
+    done = saved = trainer.state.step
+    total = until_step or trainer._total_steps or None
+
+    def keep() -> None:
+        nonlocal saved
+        if save is not None and saved != done:
+            trainer.save(save)
+            saved = done
+
+    with HeldInterrupt() as interrupt, Bar(progress, " steps", done, total) as bar:
+        while not interrupt.held:
+            report = _one_step(trainer, dataset, bank, options)
+            if report is None:
+                break
+            reports.append(report)
+            done = report.step
+            try:
+                bar.update(done, loss=f"{report.loss:.4f}", base=f"{report.base_loss:.4f}")
+                if callback is not None:
+                    callback(report)
+            except BaseException:
+                keep()
+                raise
+            if interval and done % interval == 0:
+                keep()
+        keep()
+    return _history(reports)
