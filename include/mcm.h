@@ -538,6 +538,9 @@ typedef struct mcm_dataset_info {
 void mcm_dataset_info_init(mcm_dataset_info *info, uint32_t struct_size);
 mcm_status mcm_dataset_get_info(const mcm_dataset *dataset, mcm_dataset_info *info);
 
+/* Name and channels of the conditions with this index, 0 .. modality_count - 1; encoding and resize are 0. */
+mcm_status mcm_dataset_get_modality(const mcm_dataset *dataset, uint32_t index, mcm_modality_info *info);
+
 void mcm_dataset_free(mcm_dataset *dataset);
 
 /* A frozen model's predictions, recorded once: modules are trained from them without running the model again, nor
@@ -566,7 +569,7 @@ typedef int32_t (*mcm_bank_progress)(void *user, uint64_t done, uint64_t count);
 mcm_status mcm_bank_record(const mcm_model *model, const mcm_dataset *dataset, const char *path,
                            const mcm_bank_options *options, mcm_bank_progress callback, void *user);
 
-/* Opens a bank and checks every record. Errors: IO, FORMAT (damaged, or cut short). */
+/* Opens a bank and checks every record. Errors: IO, FORMAT (damaged, or cut short), UNSUPPORTED. */
 mcm_status mcm_bank_open(const char *path, mcm_bank **out);
 
 typedef struct mcm_bank_info {
@@ -616,7 +619,7 @@ typedef struct mcm_trainer_options {
     const float *dropout;   /* how often a modality is withheld, for any subset to work later: one number for all
                                modalities, or one each in the config's order. Copied. */
     uint32_t threads;       /* as in mcm_model_options; only for a trainer without a model */
-    uint32_t reserved;
+    uint32_t reserved;      /* 0 */
 } mcm_trainer_options;
 #define MCM_TRAINER_OPTIONS_INIT {sizeof(mcm_trainer_options), 200, 0, 0, 2e-3f, 1e-4f, 0.9f, 0.999f, 1e-8f, 1, 0.999f, \
     MCM_WEIGHTING_NOISE, 5, 0.3f, 10, MCM_TIMESTEPS_UNIFORM, 0, 0, 0, 1, 0, NULL, 0, 0}
@@ -634,13 +637,21 @@ mcm_status mcm_trainer_create(const mcm_model *model, const mcm_bank *bank, cons
 mcm_status mcm_trainer_create_from(const mcm_model *model, const mcm_bank *bank, const char *path,
                                    const mcm_trainer_options *options, mcm_trainer **out);
 
-/* Goes on from a file that mcm_trainer_save has written: the weights will be those of a trainer that never stopped, bit
- * for bit. `threads` as in the options. Errors: those of create, and INCOMPATIBLE for another model. */
-mcm_status mcm_trainer_resume(const mcm_model *model, const mcm_bank *bank, const char *path, uint32_t threads,
-                              mcm_trainer **out);
+typedef struct mcm_resume_options {
+    uint32_t struct_size;
+    uint32_t threads;     /* as in mcm_model_options; only for a trainer without a model */
+    uint32_t rank, world; /* as in mcm_trainer_options, for one file to serve all processes; world 0 (default): as saved */
+} mcm_resume_options;
+#define MCM_RESUME_OPTIONS_INIT {sizeof(mcm_resume_options), 0, 0, 0}
+void mcm_resume_options_init(mcm_resume_options *options, uint32_t struct_size);
 
-/* Writes all of the trainer, at once or not at all: a process that ends meanwhile leaves the file that was there.
- * Errors: IO. */
+/* Goes on from a file that mcm_trainer_save has written: the weights will be those of a trainer that never stopped, bit
+ * for bit. `options` may be NULL. Errors: those of create, and INCOMPATIBLE for another model. */
+mcm_status mcm_trainer_resume(const mcm_model *model, const mcm_bank *bank, const char *path,
+                              const mcm_resume_options *options, mcm_trainer **out);
+
+/* Writes all of the trainer, at once or not at all: a process that ends meanwhile leaves the file that was there, and
+ * perhaps an incomplete `path`.*.tmp. Errors: IO; STATE if a parameter is not finite. */
 mcm_status mcm_trainer_save(const mcm_trainer *trainer, const char *path);
 
 /* Examples: images in pixel space or samples, and their conditions. */
@@ -649,12 +660,13 @@ typedef struct mcm_batch {
     uint32_t count;              /* examples, at least 1 */
     const mcm_image *images;     /* `count` images of one size, with the model's channels; or NULL, and: */
     const float *samples;        /* (count, channels, height, width), finite, in the model's sample space */
+    size_t sample_count;         /* floats in `samples`, all of them */
     uint32_t width, height;      /* of samples */
     const mcm_condition *conditions; /* one per modality that the examples have, each with `count` images */
     uint32_t condition_count;
-    uint32_t reserved;
+    uint32_t reserved; /* 0 */
 } mcm_batch;
-#define MCM_BATCH_INIT {sizeof(mcm_batch), 0, NULL, NULL, 0, 0, NULL, 0, 0}
+#define MCM_BATCH_INIT {sizeof(mcm_batch), 0, NULL, NULL, 0, 0, 0, NULL, 0, 0}
 void mcm_batch_init(mcm_batch *batch, uint32_t struct_size);
 
 /* What was learned from a batch; losses are means over its examples. */
@@ -723,10 +735,11 @@ typedef struct mcm_trainer_state {
     uint64_t examples; /* seen, by all processes of `world` */
     uint64_t pending;  /* examples whose gradients are accumulated here */
     uint64_t parameter_count;
+    uint64_t total_steps;  /* of the options */
     uint32_t tensor_count; /* of the module */
     uint32_t reserved;
 } mcm_trainer_state;
-#define MCM_TRAINER_STATE_INIT {sizeof(mcm_trainer_state), 0, 0, 0, 0, 0, 0, 0}
+#define MCM_TRAINER_STATE_INIT {sizeof(mcm_trainer_state), 0, 0, 0, 0, 0, 0, 0, 0}
 void mcm_trainer_state_init(mcm_trainer_state *state, uint32_t struct_size);
 mcm_status mcm_trainer_get_state(const mcm_trainer *trainer, mcm_trainer_state *state);
 
@@ -754,11 +767,11 @@ mcm_status mcm_trainer_get_modulator(const mcm_trainer *trainer, int32_t average
 #define MCM_F16 3 /* IEEE half precision */
 
 /* Writes the module's file, at once or not at all. dtype: MCM_F32 or MCM_F16. Errors: INVALID_ARGUMENT, STATE (a weight
- * that F16 does not hold), IO. */
+ * that is not finite, or that F16 does not hold), IO. */
 mcm_status mcm_trainer_write_modulator(const mcm_trainer *trainer, const char *path, int32_t averaged, int32_t dtype);
 
-/* Called after each step. It may save the trainer, write or get its module, and read its state and losses, nothing else.
- * Nonzero cancels. */
+/* Called after each step. It may save the trainer, write or get its module, read its state, parameters and losses, and
+ * reset those, nothing else. Nonzero cancels. */
 typedef int32_t (*mcm_train_progress)(void *user, mcm_trainer *trainer, const mcm_train_report *report);
 
 typedef struct mcm_train_options {

@@ -117,6 +117,7 @@ extension mcm_trainer_options: SizedStruct {
         return value
     }
 }
+extension mcm_resume_options: SizedStruct {}
 extension mcm_batch: SizedStruct {}
 extension mcm_train_report: SizedStruct {}
 extension mcm_trainer_state: SizedStruct {}
@@ -232,6 +233,11 @@ extension mcm_train_options: SizedStruct {
 }
 @c @implementation public func mcm_parameter_info_init(
     _ value: UnsafeMutablePointer<mcm_parameter_info>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_resume_options_init(
+    _ value: UnsafeMutablePointer<mcm_resume_options>!, _ struct_size: UInt32
 ) {
     initialise(value, struct_size)
 }

@@ -35,6 +35,22 @@ private func file(_ path: UnsafePointer<CChar>?) throws -> SafetensorsFile {
     }
 }
 
+@c @implementation public func mcm_dataset_get_modality(
+    _ dataset: OpaquePointer!, _ index: UInt32, _ info: UnsafeMutablePointer<mcm_modality_info>!
+) -> mcm_status {
+    call {
+        let modalities = try object(dataset, Dataset.self, "dataset").modalities
+        var value = try checked(info, "info")
+        guard Int(index) < modalities.count else {
+            throw MCMError(.invalidArgument, "modality \(index), expected 0 to \(modalities.count - 1)")
+        }
+        copy(modalities[Int(index)].name, into: &value.name)
+        value.channels = UInt32(modalities[Int(index)].channels)
+        (value.encoding, value.resize) = (0, 0)
+        info.pointee = value
+    }
+}
+
 @c @implementation public func mcm_dataset_free(_ dataset: OpaquePointer!) { release(dataset) }
 
 @c @implementation public func mcm_bank_record(
@@ -100,6 +116,9 @@ private func trainerOptions(
 ) throws -> (TrainerOptions, threads: UInt32) {
     let value = try options.map { try checked($0, "options") } ?? .initial
     var result = TrainerOptions()
+    guard value.reserved == 0 else {
+        throw MCMError(.invalidArgument, "options: reserved is \(value.reserved), expected 0")
+    }
     guard value.total_steps <= 1 << 40 else {
         throw MCMError(.invalidArgument, "options: total_steps is \(value.total_steps), expected at most 2^40")
     }
@@ -170,12 +189,16 @@ private func base(_ model: OpaquePointer?, _ bank: OpaquePointer?, threads: UInt
 }
 
 @c @implementation public func mcm_trainer_resume(
-    _ model: OpaquePointer!, _ bank: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ threads: UInt32,
-    _ out: UnsafeMutablePointer<OpaquePointer?>!
+    _ model: OpaquePointer!, _ bank: OpaquePointer!, _ path: UnsafePointer<CChar>!,
+    _ options: UnsafePointer<mcm_resume_options>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
 ) -> mcm_status {
     call {
         let out = try pointer(out, "out")
-        out.pointee = handle(try Trainer(base(model, bank, threads: threads), resuming: file(path)))
+        let options = try options.map { try checked($0, "options") } ?? .initial
+        out.pointee = handle(
+            try Trainer(
+                base(model, bank, threads: options.threads), resuming: file(path),
+                as: options.world > 0 ? (rank: Int(options.rank), world: Int(options.world)) : nil))
     }
 }
 
@@ -193,6 +216,9 @@ private func trainer(_ handle: OpaquePointer?, mayRun: Bool = false) throws -> T
 private func batch(_ batch: UnsafePointer<mcm_batch>?, for trainer: Trainer) throws -> Batch {
     let value = try checked(batch, "batch")
     let n = Int(value.count)
+    guard value.reserved == 0 else {
+        throw MCMError(.invalidArgument, "batch: reserved is \(value.reserved), expected 0")
+    }
     guard (1...65536).contains(n) else {
         throw MCMError(.size, "batch: count is \(n), expected 1 to 65536")
     }
@@ -211,9 +237,9 @@ private func batch(_ batch: UnsafePointer<mcm_batch>?, for trainer: Trainer) thr
     guard (1...65536).contains(h), (1...65536).contains(w) else {
         throw MCMError(.size, "batch: samples are \(w) x \(h), expected sides of 1 to 65536")
     }
-    let count = try trainer.sampleCount(batch: n, height: h, width: w)
+    let expected = try trainer.sampleCount(batch: n, height: h, width: w)
     return try trainer.batch(
-        samples: floats(value.samples, count, count, "batch: samples"), n: n, height: h, width: w,
+        samples: floats(value.samples, value.sample_count, expected, "batch: samples"), n: n, height: h, width: w,
         conditions: conditions)
 }
 
@@ -337,6 +363,7 @@ private func withSource<R>(
         var value = try checked(state, "state")
         value.modality_count = UInt32(trainer.modalities.count)
         value.tensor_count = UInt32(trainer.parameters.entries.count)
+        value.total_steps = UInt64(trainer.options.totalSteps)
         (value.step, value.examples) = (UInt64(trainer.step), UInt64(trainer.examples))
         (value.pending, value.parameter_count) = (UInt64(trainer.pending), UInt64(trainer.parameters.count))
         state.pointee = value

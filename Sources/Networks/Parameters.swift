@@ -23,7 +23,10 @@ public final class Parameters: TensorSource {
         try build(collector)
         entries = collector.entries
         places = Dictionary(entries.enumerated().map { ($1.key, $0) }, uniquingKeysWith: { first, _ in first })
-        values = try FloatBuffer(collector.values)
+        values = try FloatBuffer(count: collector.count)
+        for (entry, elements) in zip(entries, collector.values) {
+            (values.data + entry.range.lowerBound).update(from: elements.data, count: elements.count)
+        }
         gradients = try FloatBuffer(count: values.count)
     }
 
@@ -72,26 +75,27 @@ public final class Parameters: TensorSource {
     private final class Collector: TensorSource {
         let source: any TensorSource
         var entries: [Entry] = []
-        var values: [Float] = []
+        var values: [FloatBuffer] = []  // per entry; not one array, which ends the process where memory ends
+        var count = 0
 
         init(_ source: any TensorSource) { self.source = source }
 
         func contains(_ key: String) -> Bool { source.contains(key) }
         func finish() throws { try source.finish() }
         func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
-            guard let count = checkedProduct(shape), count <= Parameters.limit - values.count else {
+            guard let count = checkedProduct(shape), count <= Parameters.limit - self.count else {
                 throw MCMError(
                     .unsupported,
                     "the network has more than \(Parameters.limit) parameters, expected at most those to train")
             }
             return try source.withElements(key, shape: shape) { elements in
                 let result = try body(elements)
-                let first = values.count
-                values.append(contentsOf: repeatElement(0, count: elements.count))
-                values.withUnsafeMutableBufferPointer {
-                    if let base = $0.baseAddress { elements.widen(into: base + first) }
-                }
-                entries.append(Entry(key: key, shape: shape, range: first..<values.count))
+                let copy = try FloatBuffer(count: elements.count)
+                elements.widen(into: copy.data)
+                values.append(copy)
+                let first = self.count
+                self.count += elements.count
+                entries.append(Entry(key: key, shape: shape, range: first..<self.count))
                 return result
             }
         }

@@ -129,8 +129,11 @@ private final class PartialFile {
             throw MCMError(.io, "\(partial): another process is recording to it")
         }
         let start = header.bytes
-        if lseek(descriptor, 0, SEEK_END) >= start.count {
+        let size = lseek(descriptor, 0, SEEK_END)
+        if size >= start.count {
             records = try intactRecords(start)
+        } else if size > 0, try !MappedFile(path: partial).withBytes({ $0.elementsEqual(start.prefix(size)) }) {
+            throw otherRecording()
         } else {
             guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else { throw systemError(partial) }
             try writeAll(start, to: descriptor, partial)
@@ -141,13 +144,16 @@ private final class PartialFile {
 
     deinit { close(descriptor) }
 
+    private func otherRecording() -> MCMError {
+        MCMError(
+            .state, "\(partial): is a recording of something else, expected one with the same options; remove it")
+    }
+
     private func intactRecords(_ start: [UInt8]) throws -> Int {
         let file = try MappedFile(path: partial)
         return try file.withBytes { bytes in
             guard bytes[..<start.count].elementsEqual(start) else {
-                throw MCMError(
-                    .state,
-                    "\(partial): is a recording of something else, expected one with the same options; remove it")
+                throw otherRecording()
             }
             let whole = min((bytes.count - start.count) / header.recordSize, header.count)
             return (0..<whole).first { i in

@@ -13,7 +13,7 @@ public final class Dataset: Sendable {
     /// Number of examples.
     public let count: Int
     public let channels, height, width: Int
-    public let modalities: [String]
+    public let modalities: [(name: String, channels: Int)]
     /// 16 hexadecimal digits that tell one data set's images from another's.
     public let fingerprint: String
     private let file: SafetensorsFile
@@ -38,8 +38,8 @@ public final class Dataset: Sendable {
         guard count > 0, count <= Int(UInt32.max) else {
             throw MCMError(.format, "\(file.name): has \(count) examples, expected 1 to \(UInt32.max)")
         }
-        modalities = file.names.filter { $0 != title }
-        for modality in modalities {
+        var modalities: [(String, Int)] = []
+        for modality in file.names where modality != title {
             guard let info = file.info(modality) else { continue }
             try Self.check(info, modality, file.name, [.u8, .f32])
             guard info.shape[0] == count else {
@@ -48,7 +48,13 @@ public final class Dataset: Sendable {
                     "\(file.name): tensor \"\(modality)\" holds \(info.shape[0]) examples, expected \(count), as many as "
                         + "\"\(title)\"")
             }
+            guard (1...63).contains(modality.utf8.count) else {
+                throw MCMError(
+                    .format, "\(file.name): a modality is called \"\(modality)\", expected a name of 1 to 63 bytes")
+            }
+            modalities.append((modality, info.shape[3]))
         }
+        self.modalities = modalities
         fingerprint = try Self.fingerprint(file, title, info)
     }
 
@@ -61,6 +67,10 @@ public final class Dataset: Sendable {
         }
         guard info.shape.count == 4 else {
             throw MCMError(.format, "\(name): tensor \"\(tensor)\" has shape \(info.shape), expected four dimensions")
+        }
+        guard info.shape[1...].allSatisfy({ (1...65536).contains($0) }) else {
+            throw MCMError(
+                .format, "\(name): tensor \"\(tensor)\" has shape \(info.shape), expected dimensions of 1 to 65536")
         }
     }
 
@@ -101,7 +111,9 @@ public final class Dataset: Sendable {
     ) throws -> R {
         guard let first = modalities.first else { return try body([]) }
         let rest = modalities.dropFirst()
-        guard self.modalities.contains(first.name) else { return try withConditions(rest, indices, body) }
+        guard self.modalities.contains(where: { $0.name == first.name }) else {
+            return try withConditions(rest, indices, body)
+        }
         return try withImages(first.name, indices) { images in
             try withConditions(rest, indices) { try body([(first.name, images)] + $0) }
         }

@@ -42,8 +42,11 @@ public final class Trainer {
 
     /// Goes on from a module file's weights.
     public convenience init(_ base: Base, from file: SafetensorsFile, _ options: TrainerOptions) throws {
-        guard let text = file.metadata["config"], file.metadata["format"] == "mcm" else {
-            throw MCMError(.format, "\(file.name): is no module file, expected the metadata \"format\" = \"mcm\"")
+        guard let text = file.metadata["config"], file.metadata["format"] == "mcm", file.metadata["version"] == "1"
+        else {
+            throw MCMError(
+                .format,
+                "\(file.name): is no module file, expected the metadata \"format\" = \"mcm\" and \"version\" = \"1\"")
         }
         let config = try JSONValue(parsing: text, name: "\(file.name): config")
         try self.init(base, config: config, CheckpointSource(file), options)
@@ -84,6 +87,14 @@ public final class Trainer {
         try Self.modulator(config, parameters.source(averaged ? ema ?? parameters.values : parameters.values))
     }
 
+    private func currentModulator() throws -> Modulator {
+        do {
+            return try Self.modulator(config, parameters)
+        } catch let error as MCMError where error.kind == .format {  // a parameter that is not finite
+            throw MCMError(.state, "\(error.message), in step \(step + 1)")
+        }
+    }
+
     // MARK: A step
 
     /// Predictions of the model that need not be made again: see Bank.
@@ -113,7 +124,7 @@ public final class Trainer {
     public func accumulate(_ batch: Batch) throws -> Report { try accumulate(batch, nil) }
 
     func accumulate(_ batch: Batch, _ predictions: Predictions?) throws -> Report {
-        if pending > 0 { savedGradients.data.update(from: parameters.gradients.data, count: parameters.count) }
+        savedGradients.data.update(from: parameters.gradients.data, count: parameters.count)
         do {
             let (report, seen) = try addGradients(batch, predictions)
             examples += batch.x0.n * options.world
@@ -122,11 +133,7 @@ public final class Trainer {
             return report
         } catch {
             workspace.tape = nil
-            if pending > 0 {
-                parameters.gradients.data.update(from: savedGradients.data, count: parameters.count)
-            } else {
-                clear()
-            }
+            parameters.gradients.data.update(from: savedGradients.data, count: parameters.count)
             throw error
         }
     }
@@ -159,7 +166,7 @@ public final class Trainer {
         let x0 = batch.x0, (n, h, w) = (x0.n, x0.h, x0.w)
         try base.model?.unet.checkSize(height: h, width: w)
         // A module whose layers know where their gradients go; made anew, since parameters have changed.
-        let modulator = try Self.modulator(config, parameters)
+        let modulator = try currentModulator()
         try modulator.net.checkSize(height: h, width: w)
 
         var draws = (0..<n).map { draw(examples + options.rank * n + $0) }

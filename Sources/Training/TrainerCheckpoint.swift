@@ -9,6 +9,7 @@ extension Trainer {
 
     /// Writes the file at once or not at all: a process that ends meanwhile leaves the file that was there.
     public func save(to path: String) throws {
+        try checkFinite()
         func tensor(_ name: String, _ buffer: FloatBuffer) -> SafetensorsWriter.Tensor {
             .init(name: name, shape: [buffer.count], values: Array(buffer.values))
         }
@@ -26,8 +27,21 @@ extension Trainer {
             ], to: path)
     }
 
+    /// What is not finite could not be read again, and would take the place of a file that could.
+    private func checkFinite() throws {
+        for entry in parameters.entries {
+            if let bad = parameters.values.values[entry.range].first(where: { !$0.isFinite }) {
+                throw MCMError(
+                    .state, "parameter \"\(entry.key)\" holds \(bad) after step \(step), expected finite numbers")
+            }
+        }
+    }
+
     /// Goes on from a file. The base must be the one that was trained on.
-    public convenience init(_ base: Base, resuming file: SafetensorsFile) throws {
+    ///   place  of this process among those that share a step; nil: as saved
+    public convenience init(
+        _ base: Base, resuming file: SafetensorsFile, as place: (rank: Int, world: Int)? = nil
+    ) throws {
         guard file.metadata["format"] == Self.format, file.metadata["version"] == "1" else {
             throw MCMError(
                 .format, "\(file.name): is no trainer's file, expected metadata \"format\" = \"\(Self.format)\"")
@@ -52,7 +66,8 @@ extension Trainer {
                 "\(file.name): the base is \(trained ?? "not named"), expected \(base.fingerprint), which it was trained on"
             )
         }
-        let options = try TrainerOptions(JSONObject(json("options"), name: "\(file.name): options"))
+        var options = try TrainerOptions(JSONObject(json("options"), name: "\(file.name): options"))
+        if let place { (options.rank, options.world) = place }
         try self.init(base, config: config, InitialWeights(seed: 0), options)
         (step, examples, pending) = (try number("step"), try number("examples"), try number("pending"))
         var buffers = [
@@ -77,6 +92,7 @@ extension Trainer {
     ///   averaged  whether with the moving average of its weights, if there is one
     ///   dtype     `.f16` or `.f32`
     public func writeModule(to path: String, averaged: Bool, dtype: DType) throws {
+        try checkFinite()
         let values = averaged ? ema ?? parameters.values : parameters.values
         let tensors = try parameters.entries.map { entry in
             let elements = Array(values.values[entry.range])

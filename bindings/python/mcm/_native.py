@@ -259,12 +259,22 @@ class TrainerOptions(Struct):
     ]
 
 
+class ResumeOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("threads", c_uint32),
+        ("rank", c_uint32),
+        ("world", c_uint32),
+    ]
+
+
 class Batch(Struct):
     _fields_ = [
         ("struct_size", c_uint32),
         ("count", c_uint32),
         ("images", POINTER(Image)),
         ("samples", c_void_p),
+        ("sample_count", c_size_t),
         ("width", c_uint32),
         ("height", c_uint32),
         ("conditions", POINTER(Condition)),
@@ -308,6 +318,7 @@ class TrainerState(Struct):
         ("examples", c_uint64),
         ("pending", c_uint64),
         ("parameter_count", c_uint64),
+        ("total_steps", c_uint64),
         ("tensor_count", c_uint32),
         ("reserved", c_uint32),
     ]
@@ -414,6 +425,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_dataset_open": (c_int32, c_char_p, POINTER(c_void_p)),
     "mcm_dataset_info_init": (None, POINTER(DatasetInfo), c_uint32),
     "mcm_dataset_get_info": (c_int32, c_void_p, POINTER(DatasetInfo)),
+    "mcm_dataset_get_modality": (c_int32, c_void_p, c_uint32, POINTER(ModalityInfo)),
     "mcm_dataset_free": (None, c_void_p),
     "mcm_bank_options_init": (None, POINTER(BankOptions), c_uint32),
     "mcm_bank_record": (c_int32, c_void_p, c_void_p, c_char_p, POINTER(BankOptions), BankProgress, c_void_p),
@@ -424,7 +436,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_trainer_options_init": (None, POINTER(TrainerOptions), c_uint32),
     "mcm_trainer_create": (c_int32, c_void_p, c_void_p, c_char_p, POINTER(TrainerOptions), POINTER(c_void_p)),
     "mcm_trainer_create_from": (c_int32, c_void_p, c_void_p, c_char_p, POINTER(TrainerOptions), POINTER(c_void_p)),
-    "mcm_trainer_resume": (c_int32, c_void_p, c_void_p, c_char_p, c_uint32, POINTER(c_void_p)),
+    "mcm_resume_options_init": (None, POINTER(ResumeOptions), c_uint32),
+    "mcm_trainer_resume": (c_int32, c_void_p, c_void_p, c_char_p, POINTER(ResumeOptions), POINTER(c_void_p)),
     "mcm_trainer_save": (c_int32, c_void_p, c_char_p),
     "mcm_batch_init": (None, POINTER(Batch), c_uint32),
     "mcm_train_report_init": (None, POINTER(TrainReport), c_uint32),

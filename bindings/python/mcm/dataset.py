@@ -99,8 +99,12 @@ class Dataset(Owner):
         lib.mcm_dataset_get_info(handle, byref(info))
         self.shape = (info.count, info.channels, info.height, info.width)
         self.fingerprint = info.fingerprint.decode()
-        names = safetensors.read_header(path).keys() - {"__metadata__", "images", "samples"}
-        self.modalities = tuple(sorted(names))
+        self.modalities = tuple(self._modality(index) for index in range(info.modality_count))
+
+    def _modality(self, index: int) -> str:
+        info = native.ModalityInfo()
+        lib.mcm_dataset_get_modality(self._handle, index, byref(info))
+        return info.name.decode()
 
     def __len__(self) -> int:
         return self.shape[0]

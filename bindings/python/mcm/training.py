@@ -12,12 +12,11 @@ import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
-from . import _safetensors as safetensors
 from ._convert import FloatArray, PathLike
 from ._images import Conditions, Images, ImagesLike
 from ._native import Handle, Owner, lib
 from .dataset import Bank, Dataset
-from .errors import InvalidArgument, SizeError
+from .errors import InvalidArgument
 from .model import Model
 from .modulator import Modality, Modulator
 from .training_options import NativeOptions, TrainerOptions, choice
@@ -87,6 +86,8 @@ class TrainerState:
     """Seen, by all processes of `world`."""
     pending: int
     """Examples whose gradients are accumulated here."""
+    total_steps: int
+    """Of the options."""
     parameter_count: int
     """Numbers."""
     tensor_count: int
@@ -127,8 +128,6 @@ class Trainer(Owner):
     built), UnsupportedError (a model with a class input or a learned variance), OutOfMemory.
     """
 
-    _channels: int
-    _total_steps: int
     _modalities: Optional[tuple[Modality, ...]] = None
 
     def __init__(
@@ -139,12 +138,13 @@ class Trainer(Owner):
         handle = Handle(lib.mcm_trainer_free)
         native_base, name = _base(base), convert.text("config", text)
         lib.mcm_trainer_create(*native_base, name, byref(native_options.struct), byref(handle))
-        self._become(handle, base, native_options.struct.total_steps)
-
-    def _become(self, handle: Handle, base: Union[Model, Bank], total_steps: int) -> None:
         super().__init__(handle)
-        self._channels = base.info.channels if isinstance(base, Model) else base.shape[1]
-        self._total_steps = total_steps
+
+    @classmethod
+    def _of(cls, handle: Handle) -> Trainer:
+        trainer = cls.__new__(cls)
+        Owner.__init__(trainer, handle)
+        return trainer
 
     @classmethod
     def from_module(cls, base: Union[Model, Bank], path: PathLike, **options: Unpack[TrainerOptions]) -> Trainer:
@@ -153,22 +153,22 @@ class Trainer(Owner):
         handle = Handle(lib.mcm_trainer_free)
         native_base, name = _base(base), convert.path(path)
         lib.mcm_trainer_create_from(*native_base, name, byref(native_options.struct), byref(handle))
-        trainer = cls.__new__(cls)
-        trainer._become(handle, base, native_options.struct.total_steps)
-        return trainer
+        return cls._of(handle)
 
     @classmethod
-    def resume(cls, base: Union[Model, Bank], path: PathLike, threads: int = 0) -> Trainer:
+    def resume(
+        cls, base: Union[Model, Bank], path: PathLike, threads: int = 0, rank: int = 0, world: int = 0
+    ) -> Trainer:
         """Go on from a file that `save` has written: the weights will be those of a trainer that never stopped, bit for
-        bit. threads: as of `Model.open`; only with a bank. Raises also IOFailure, and IncompatibleError for another
-        model.
+        bit. threads: as of `Model.open`; only with a bank. rank, world: as in `TrainerOptions`, for one file to serve all
+        processes; with world 0 as saved. Raises also IOFailure, and IncompatibleError for another model.
         """
+        options = native.ResumeOptions(
+            threads=convert.u32("threads", threads), rank=convert.u32("rank", rank), world=convert.u32("world", world)
+        )
         handle = Handle(lib.mcm_trainer_free)
-        lib.mcm_trainer_resume(*_base(base), convert.path(path), convert.u32("threads", threads), byref(handle))
-        trainer = cls.__new__(cls)
-        metadata = safetensors.read_header(path)["__metadata__"]
-        trainer._become(handle, base, json.loads(metadata["options"])["total_steps"])
-        return trainer
+        lib.mcm_trainer_resume(*_base(base), convert.path(path), byref(options), byref(handle))
+        return cls._of(handle)
 
     @property
     def state(self) -> TrainerState:
@@ -215,9 +215,8 @@ class Trainer(Owner):
             batch.images, batch.count = views._as_parameter_, len(views.pixels)
         elif samples is not None and images is None:
             x0 = convert.samples("samples", samples)
-            if x0.shape[1] != self._channels:  # the library is told no length
-                raise SizeError(f"samples has shape {x0.shape}, expected (batch, {self._channels}, height, width)")
-            batch.samples, batch.count, batch.height, batch.width = x0.ctypes.data, len(x0), *x0.shape[2:]
+            batch.samples, batch.sample_count = x0.ctypes.data, x0.size
+            batch.count, batch.height, batch.width = len(x0), *x0.shape[2:]
         else:
             raise InvalidArgument(f"{'neither' if images is None else 'both'} images and samples given, expected one")
         report = native.TrainReport()
@@ -340,7 +339,10 @@ class Trainer(Owner):
         return self._modalities
 
     def save(self, path: PathLike) -> None:
-        """Write all of the trainer, at once or not at all, for `resume`. Raises IOFailure."""
+        """Write all of the trainer, at once or not at all, for `resume`.
+
+        Raises IOFailure, and StateError if a parameter is not finite.
+        """
         lib.mcm_trainer_save(self._handle, convert.path(path))
 
     def modulator(self, averaged: bool = True) -> Modulator:
@@ -352,7 +354,7 @@ class Trainer(Owner):
     def write_modulator(self, path: PathLike, averaged: bool = True, dtype: str = "f16") -> None:
         """Write the module's file, at once or not at all. averaged: as of `modulator`. dtype: "f16" or "f32".
 
-        Raises InvalidArgument, IOFailure, and StateError for a weight that "f16" does not hold.
+        Raises InvalidArgument, IOFailure, and StateError for a weight that is not finite or that "f16" does not hold.
         """
         number = choice("dtype", dtype, _DTYPES)
         lib.mcm_trainer_write_modulator(self._handle, convert.path(path), averaged, number)

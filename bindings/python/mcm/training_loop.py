@@ -136,7 +136,7 @@ def train(
     interval = convert.u32("save_every", save_every)
     reports: list[TrainReport] = []
     done = saved = trainer.state.step
-    total = until_step or trainer._total_steps or None
+    total = until_step or trainer.state.total_steps or None
 
     def keep() -> None:
         nonlocal saved

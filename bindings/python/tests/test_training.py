@@ -222,7 +222,7 @@ def test_interrupted_recording(model, dataset, tmp_path):
 
 
 def test_step(model, trainer):
-    assert trainer.state == mcm.TrainerState(2, 0, 0, 0, len(trainer.parameters), len(trainer.named_parameters))
+    assert trainer.state == mcm.TrainerState(2, 0, 0, 0, 0, len(trainer.parameters), len(trainer.named_parameters))
     assert [modality.name for modality in trainer.modalities] == ["sketch", "labels"]
     before = trainer.parameters.copy()
     report = trainer.step(**batch(0, 4))
@@ -383,6 +383,12 @@ def test_resume(model, bank, dataset, tmp_path):
                     trainer.apply()
                     mcm.train(trainer, dataset, given, batch=4, steps=5)
                 assert resumed.state.step == 5 and np.array_equal(resumed.parameters, whole.parameters)
+    with make(model) as saved, make(model, rank=1, world=2) as second:
+        saved.save(tmp_path / "t")
+        with mcm.Trainer.resume(model, tmp_path / "t", rank=1, world=2) as resumed:
+            for trainer in (second, resumed):
+                trainer.step_dataset(dataset, 4)
+            assert resumed.state.examples == 8 and np.array_equal(resumed.parameters, second.parameters)
     with pytest.raises(mcm.FormatError, match="no trainer's file"):
         mcm.Trainer.resume(model, FASHION / "module.mcm.safetensors")
     with pytest.raises(mcm.IOFailure, match="nowhere"):
@@ -499,7 +505,7 @@ def test_unknown_option(model, tmp_path):
     [
         (dict(images=None), mcm.InvalidArgument, "neither"),
         (dict(samples=np.zeros((2, 1, 8, 8))), mcm.InvalidArgument, "both"),
-        (dict(images=None, samples=np.zeros((2, 3, 8, 8))), mcm.SizeError, r"expected \(batch, 1, height, width\)"),
+        (dict(images=None, samples=np.zeros((2, 3, 8, 8))), mcm.SizeError, r"expected 128"),
         (dict(images=None, samples=np.zeros((2, 8, 8))), mcm.SizeError, "batch, channels"),
         (dict(images=None, samples=np.full((2, 1, 8, 8), np.inf)), mcm.InvalidArgument, "finite"),
         (dict(images=None, samples=np.zeros((2, 1, 7, 8))), mcm.SizeError, "multiples of 4"),
