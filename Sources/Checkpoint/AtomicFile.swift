@@ -2,8 +2,11 @@ import Glibc
 import Kernels
 
 /// Writes a file so that `path` is at no time incomplete: to a temporary file beside it, which then takes its name.
-/// Errors: `.io`; then the old file, if any, is still there.
-public func writeAtomically(_ bytes: [UInt8], to path: String) throws {
+/// Errors: `.io`, and those of `content`; then the old file, if any, is still there.
+///   content  hands the bytes over, in as many parts as it likes
+public func writeAtomically(
+    to path: String, _ content: (_ part: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+) throws {
     var status = stat()
     guard stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG else {
         throw MCMError(.io, "\(path): is no regular file")  // renaming would replace a device
@@ -12,7 +15,7 @@ public func writeAtomically(_ bytes: [UInt8], to path: String) throws {
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw systemError(path) }
     do {
-        try writeAll(bytes, to: descriptor, path)
+        try content { try writeAll($0, to: descriptor, path) }
         guard fsync(descriptor) == 0 else { throw systemError(path) }
         guard rename(temporary, path) == 0 else { throw systemError(path) }
         close(descriptor)
@@ -31,14 +34,12 @@ public func writeAtomically(_ bytes: [UInt8], to path: String) throws {
 }
 
 /// All bytes, where the descriptor stands. `path` is for messages.
-public func writeAll(_ bytes: [UInt8], to descriptor: Int32, _ path: String) throws {
-    try bytes.withUnsafeBytes { buffer in
-        var rest = buffer[...]
-        while let base = UnsafeRawBufferPointer(rebasing: rest).baseAddress, !rest.isEmpty {
-            let written = Glibc.write(descriptor, base, rest.count)
-            if written < 0, errno == EINTR { continue }
-            guard written > 0 else { throw systemError(path) }
-            rest = rest.dropFirst(written)
-        }
+public func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, _ path: String) throws {
+    var rest = bytes[...]
+    while let base = UnsafeRawBufferPointer(rebasing: rest).baseAddress, !rest.isEmpty {
+        let written = Glibc.write(descriptor, base, rest.count)
+        if written < 0, errno == EINTR { continue }
+        guard written > 0 else { throw systemError(path) }
+        rest = rest.dropFirst(written)
     }
 }

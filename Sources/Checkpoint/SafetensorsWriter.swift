@@ -2,15 +2,15 @@ import Kernels
 
 /// Writes safetensors files. The same tensors always give the same bytes.
 public enum SafetensorsWriter {
-    public struct Tensor: Sendable {
+    public struct Tensor: @unchecked Sendable {  // values are only read
         public let name: String
         public let shape: [Int]
         /// `.f32` or `.f16`, to which values are rounded to nearest even.
         public let dtype: DType
-        /// Row-major.
-        public let values: [Float]
+        /// Row-major: an array, or a buffer that lives until the tensor is written.
+        public let values: any RandomAccessCollection<Float>
 
-        public init(name: String, shape: [Int], dtype: DType = .f32, values: [Float]) {
+        public init(name: String, shape: [Int], dtype: DType = .f32, values: any RandomAccessCollection<Float>) {
             self.name = name
             self.shape = shape
             self.dtype = dtype
@@ -18,9 +18,23 @@ public enum SafetensorsWriter {
         }
     }
 
-    /// The bytes of a file. Larger elements come first, so that every tensor is aligned; then names decide.
-    /// Errors: `.invalidArgument` for a wrong number of values, another dtype or a name that occurs twice.
+    /// The bytes of a file.
     public static func serialize(_ tensors: [Tensor], metadata: [String: String] = [:]) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        try write(tensors, metadata) { bytes.append(contentsOf: $0) }
+        return bytes
+    }
+
+    /// Writes a file atomically, without a copy of its tensors.
+    public static func write(_ tensors: [Tensor], metadata: [String: String] = [:], to path: String) throws {
+        try writeAtomically(to: path) { part in try write(tensors, metadata, part) }
+    }
+
+    /// Larger elements come first, so that every tensor is aligned; then names decide.
+    /// Errors: `.invalidArgument` for a wrong number of values, another dtype or a name that occurs twice.
+    private static func write(
+        _ tensors: [Tensor], _ metadata: [String: String], _ part: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
         let ordered = tensors.sorted {
             $0.dtype.size != $1.dtype.size
                 ? $0.dtype.size > $1.dtype.size : $0.name.utf8.lexicographicallyPrecedes($1.name.utf8)
@@ -44,23 +58,29 @@ public enum SafetensorsWriter {
         var header = Array("{\(members.joined(separator: ","))}".utf8)
         header.append(contentsOf: repeatElement(UInt8(ascii: " "), count: (8 - header.count % 8) % 8))
 
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(8 + header.count + end)
-        withUnsafeBytes(of: UInt64(header.count).littleEndian) { bytes.append(contentsOf: $0) }
-        bytes.append(contentsOf: header)
+        try withUnsafeBytes(of: UInt64(header.count).littleEndian, part)
+        try header.withUnsafeBytes(part)
         for tensor in ordered {
-            if tensor.dtype == .f16 {
-                tensor.values.map { Float16($0) }.withUnsafeBytes { bytes.append(contentsOf: $0) }
-            } else {
-                tensor.values.withUnsafeBytes { bytes.append(contentsOf: $0) }
+            let written: Void? = try tensor.values.withContiguousStorageIfAvailable {
+                try write($0, as: tensor.dtype, part)
+            }
+            if written == nil {
+                try Array(tensor.values).withUnsafeBufferPointer { try write($0, as: tensor.dtype, part) }
             }
         }
-        return bytes
     }
 
-    /// Writes a file atomically. Errors: those of `serialize`, and `.io`.
-    public static func write(_ tensors: [Tensor], metadata: [String: String] = [:], to path: String) throws {
-        try writeAtomically(serialize(tensors, metadata: metadata), to: path)
+    private static func write(
+        _ values: UnsafeBufferPointer<Float>, as dtype: DType, _ part: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
+        guard dtype == .f16 else { return try part(UnsafeRawBufferPointer(values)) }
+        try withUnsafeTemporaryAllocation(of: Float16.self, capacity: 8192) { halves in
+            for first in stride(from: 0, to: values.count, by: halves.count) {
+                let count = min(halves.count, values.count - first)
+                for i in 0..<count { halves[i] = Float16(values[first + i]) }
+                try part(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(halves)[..<(2 * count)]))
+            }
+        }
     }
 
     private static func check(_ tensor: Tensor, isNew: Bool) throws {

@@ -48,8 +48,7 @@ extension Bank {
         let workspace = Workspace(threads: model.threads)
         while file.records < options.count {
             let numbers = file.records..<min(file.records + options.batch, options.count)
-            try file.append(
-                Self.records(numbers, header, model, dataset, &shuffle, in: workspace), count: numbers.count)
+            try Self.records(numbers, header, model, dataset, &shuffle, in: workspace, file.append)
             if !progress(file.records, options.count) {
                 throw MCMError(.cancelled, "cancelled after record \(file.records) of \(options.count)")
             }
@@ -60,8 +59,8 @@ extension Bank {
     /// Records with these numbers; each follows from its number alone.
     private static func records(
         _ numbers: Range<Int>, _ header: Header, _ model: Model, _ dataset: Dataset, _ shuffle: inout Shuffle,
-        in workspace: Workspace
-    ) throws -> [UInt8] {
+        in workspace: Workspace, _ append: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
         let n = numbers.count, size = header.predictionCount
         let images = numbers.map { shuffle($0) }
         let draws = numbers.map { number in
@@ -86,29 +85,25 @@ extension Bank {
         let e = try model.unet(x, timesteps: draws.map { Float($0.timestep) }, in: workspace)
         toNCHW(e, into: order.data)
 
-        var bytes = [UInt8](repeating: 0, count: n * header.recordSize)
-        try bytes.withUnsafeMutableBytes { bytes in
-            for i in 0..<n {
-                let record = UnsafeMutableRawBufferPointer(
-                    rebasing: bytes[(i * header.recordSize)..<((i + 1) * header.recordSize)])
-                record.storeBytes(of: UInt32(images[i]), toByteOffset: 0, as: UInt32.self)
-                record.storeBytes(of: UInt32(draws[i].timestep), toByteOffset: 4, as: UInt32.self)
-                record.storeBytes(of: draws[i].seed, toByteOffset: 8, as: UInt64.self)
-                for j in 0..<size {
-                    let value = Float16(order.data[i * size + j])
-                    guard value.isFinite else {
-                        throw MCMError(
-                            .state, "the prediction for record \(numbers.lowerBound + i) is \(order.data[i * size + j])"
-                        )
-                    }
-                    record.storeBytes(of: value.bitPattern, toByteOffset: 16 + 2 * j, as: UInt16.self)
+        let memory = try Tensor(1, 1, 1, (header.recordSize + 3) / 4, in: workspace)
+        let record = UnsafeMutableRawBufferPointer(start: memory.data, count: header.recordSize)
+        for i in 0..<n {
+            record.storeBytes(of: UInt32(images[i]), toByteOffset: 0, as: UInt32.self)
+            record.storeBytes(of: UInt32(draws[i].timestep), toByteOffset: 4, as: UInt32.self)
+            record.storeBytes(of: draws[i].seed, toByteOffset: 8, as: UInt64.self)
+            for j in 0..<size {
+                let value = Float16(order.data[i * size + j])
+                guard value.isFinite else {
+                    throw MCMError(
+                        .state, "the prediction for record \(numbers.lowerBound + i) is \(order.data[i * size + j])")
                 }
-                let end = record.count - 8
-                record.storeBytes(
-                    of: checksum(UnsafeRawBufferPointer(rebasing: record[..<end])), toByteOffset: end, as: UInt64.self)
+                record.storeBytes(of: value.bitPattern, toByteOffset: 16 + 2 * j, as: UInt16.self)
             }
+            let end = record.count - 8
+            record.storeBytes(
+                of: checksum(UnsafeRawBufferPointer(rebasing: record[..<end])), toByteOffset: end, as: UInt64.self)
+            try append(UnsafeRawBufferPointer(record))
         }
-        return bytes
     }
 }
 
@@ -136,7 +131,7 @@ private final class PartialFile {
             throw otherRecording()
         } else {
             guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else { throw systemError(partial) }
-            try writeAll(start, to: descriptor, partial)
+            try start.withUnsafeBytes { try writeAll($0, to: descriptor, partial) }
         }
         let end = start.count + records * header.recordSize
         guard ftruncate(descriptor, end) == 0, lseek(descriptor, 0, SEEK_END) == end else { throw systemError(partial) }
@@ -163,15 +158,15 @@ private final class PartialFile {
         }
     }
 
-    func append(_ bytes: [UInt8], count: Int) throws {
+    func append(_ record: UnsafeRawBufferPointer) throws {
         do {
-            try writeAll(bytes, to: descriptor, partial)
+            try writeAll(record, to: descriptor, partial)
         } catch {  // such as a full disk: back to the last whole record
             let end = header.bytes.count + records * header.recordSize
             if ftruncate(descriptor, end) == 0 { lseek(descriptor, 0, SEEK_END) }
             throw error
         }
-        records += count
+        records += 1
     }
 
     func finish() throws {

@@ -11,7 +11,7 @@ extension Trainer {
     public func save(to path: String) throws {
         try checkFinite()
         func tensor(_ name: String, _ buffer: FloatBuffer) -> SafetensorsWriter.Tensor {
-            .init(name: name, shape: [buffer.count], values: Array(buffer.values))
+            .init(name: name, shape: [buffer.count], values: buffer.values)
         }
         var tensors = [
             tensor("parameters", parameters.values), tensor("first_moments", firstMoments),
@@ -95,7 +95,7 @@ extension Trainer {
         try checkFinite()
         let values = averaged ? ema ?? parameters.values : parameters.values
         let tensors = try parameters.entries.map { entry in
-            let elements = Array(values.values[entry.range])
+            let elements = values.values[entry.range]
             if dtype == .f16, let bad = elements.first(where: { !Float16($0).isFinite }) {
                 throw MCMError(.state, "parameter \"\(entry.key)\" holds \(bad), which F16 does not; write F32")
             }

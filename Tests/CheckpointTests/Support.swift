@@ -63,7 +63,7 @@ final class TemporaryFolder {
             let folder = "\(path)/\(name[..<slash])"
             if mkdir(folder, 0o777) == 0 { made.insert(folder, at: 0) }
         }
-        try writeAtomically(bytes, to: "\(path)/\(name)")
+        try writeAtomically(to: "\(path)/\(name)") { write in try bytes.withUnsafeBytes(write) }
         made.insert("\(path)/\(name)", at: 0)
     }
 

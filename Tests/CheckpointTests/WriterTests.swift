@@ -24,7 +24,7 @@ struct WriterTests {
                 #expect(info.dtype == tensor.dtype)
                 #expect(info.shape == tensor.shape)
                 #expect(info.range.lowerBound % info.dtype.size == 0)
-                try #expect(values(file, tensor.name) == tensor.values)
+                try #expect(values(file, tensor.name) == Array(tensor.values))
             }
         }
     }

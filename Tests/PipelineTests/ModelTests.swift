@@ -64,7 +64,7 @@ import Testing
     }
 
     @Test func weightsThatAreNotFiniteAreRefused() {
-        var values = tensors[0].values
+        var values = Array(tensors[0].values)
         values[1] = .nan
         let bad = SafetensorsWriter.Tensor(name: tensors[0].name, shape: tensors[0].shape, values: values)
         expectFailure(.format, bad.name, "nan", "element 1", change: replace([bad] + tensors.dropFirst()))

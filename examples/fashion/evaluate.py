@@ -3,12 +3,15 @@
 docs/results.md.  Needs the mcm Python package, torch and the Debian package dataset-fashion-mnist.
 
   python examples/fashion/evaluate.py --images 1000
+  python examples/fashion/evaluate.py --module sketch.safetensors segmentation.safetensors    two modules at once
 """
 import argparse
+import json
 import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import conditions
 import mcm
@@ -20,17 +23,18 @@ SETTINGS = {"base alone": (), "sketch": ("sketch",), "segmentation": ("segmentat
             "both": ("sketch", "segmentation")}
 
 
-def draw(model, modulator, given, steps, weight, batch):
-    """given: {modality: uint8 (N, 28, 28)}, or an int N for nothing given -> uint8 (N, 28, 28).
+def draw(model, modulators, given, count, steps, weight, batch):
+    """given: {modality: uint8 (count, 28, 28)}, to each module what it knows -> uint8 (count, 28, 28).
     Image i has the seed i whatever is given, and so the same noise in every setting."""
-    count = given if isinstance(given, int) else len(next(iter(given.values())))
     images = []
     for first in range(0, count, batch):
         seeds = list(range(first, min(first + batch, count)))
         with mcm.Session(model, batch=len(seeds), scheduler="ddim", steps=steps) as session:
-            if not isinstance(given, int):
-                session.attach(modulator, weight=weight,
-                               conditions={name: list(y[first:first + batch]) for name, y in given.items()})
+            for modulator in modulators:
+                known = {m.name: list(given[m.name][first:first + batch])
+                         for m in modulator.modalities if m.name in given}
+                if known:
+                    session.attach(modulator, weight=weight, conditions=known)
             session.seed(seeds)
             session.run()
             images.extend(session.result())
@@ -44,20 +48,30 @@ def main():
     p.add_argument("--weight", type=float, default=1.0)
     p.add_argument("--batch", type=int, default=50)
     p.add_argument("--data", default=DATA)
-    p.add_argument("--module", default=HERE / "module.mcm.safetensors")
+    p.add_argument("--module", nargs="+", default=[HERE / "module.mcm.safetensors"], help="one or several, added up")
+    p.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    p.add_argument("--json", help="file to append a line per setting to")
+    p.add_argument("--threads", type=int, default=0)
     a = p.parse_args()
+    torch.set_num_threads(a.threads or torch.get_num_threads())
 
     images, labels = load_set(a.data, "t10k")
     images = (images[:a.images, 0] * 255).round().byte().numpy()
     labels = labels[:a.images].numpy()
     planes = {"sketch": conditions.sketch(images), "segmentation": conditions.segmentation(images, labels)}
-    model, modulator = mcm.Model.open(HERE / "base"), mcm.Modulator.open(a.module)
+    model = mcm.Model.open(HERE / "base", threads=a.threads)
+    modulators = [mcm.Modulator.open(path) for path in a.module]
     print(f"libmcm, {a.images} held-out images, {a.steps} DDIM steps, weight {a.weight:g}\n")
     print("| conditions | edge F1 | mask IoU | class accuracy | Fréchet distance |\n|---|---|---|---|---|")
     start = time.time()
-    for name, modalities in SETTINGS.items():
-        given = {m: planes[m] for m in modalities} or len(images)
-        m = metrics.evaluate(draw(model, modulator, given, a.steps, a.weight, a.batch), images, labels)
+    for name in a.settings:
+        given = {m: planes[m] for m in SETTINGS[name]}
+        drawn = draw(model, modulators, given, len(images), a.steps, a.weight, a.batch)
+        m = metrics.evaluate(drawn, images, labels)
+        if a.json:
+            with open(a.json, "a") as f:
+                print(json.dumps({"module": [str(path) for path in a.module], "setting": name, "weight": a.weight,
+                                  "images": len(images), **{k: round(v, 4) for k, v in m.items()}}), file=f)
         print(f"| {name} | {m['edge_f1']:.3f} | {m['mask_iou']:.3f} | {m['class_accuracy']:.3f} | "
               f"{m['frechet']:.2f} |", flush=True)
     m = metrics.evaluate(images, images, labels)
