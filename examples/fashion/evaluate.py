@@ -66,12 +66,14 @@ def main():
     start = time.time()
     for name in a.settings:
         given = {m: planes[m] for m in SETTINGS[name]}
+        cpu = time.process_time()
         drawn = draw(model, modulators, given, len(images), a.steps, a.weight, a.batch)
+        cpu = time.process_time() - cpu
         m = metrics.evaluate(drawn, images, labels)
         if a.json:
             with open(a.json, "a") as f:
                 print(json.dumps({"module": [str(path) for path in a.module], "setting": name, "weight": a.weight,
-                                  "images": len(images), **{k: round(v, 4) for k, v in m.items()}}), file=f)
+                                  "images": len(images), "cpu_seconds": round(cpu, 1), **{k: round(v, 4) for k, v in m.items()}}), file=f)
         print(f"| {name} | {m['edge_f1']:.3f} | {m['mask_iou']:.3f} | {m['class_accuracy']:.3f} | "
               f"{m['frechet']:.2f} |", flush=True)
     m = metrics.evaluate(images, images, labels)
