@@ -27,4 +27,10 @@ echo "the three levels draw the same image"
 # An edit between steps shows.
 LD_LIBRARY_PATH=$libdir "$work/bin/session" "$root/examples/fashion" "$work/edited.png" 7 edit > "$work/log"
 if cmp -s "$work/generate.png" "$work/edited.png"; then echo "the edited image is the same"; exit 1; fi
+
+# A module is trained and drawn with.
+LD_LIBRARY_PATH=$libdir "$work/bin/train" "$root/examples/fashion" "$work/module" "$work/train.png" 4 > "$work/log" ||
+    { cat "$work/log"; echo "train failed"; exit 1; }
+[ -s "$work/module" ] && [ -s "$work/train.png" ]
+sed 's/^/train: /' "$work/log"
 echo "installed library: passed"
