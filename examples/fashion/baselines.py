@@ -268,11 +268,12 @@ def draw(denoise, sketches, maps, given, a):
 def record(path, key, measure):
     """Adds {**key, **measure()} to the JSON list at path, unless it has an entry with this key."""
     path = Path(path)
-    entries = json.loads(path.read_text()) if path.exists() else []
-    if any(key.items() <= entry.items() for entry in entries):
+    read = lambda: json.loads(path.read_text()) if path.exists() else []
+    if any(key.items() <= entry.items() for entry in read()):
         return
     cpu = time.process_time()
-    entries.append({**key, **measure(), "cpu_seconds": round(time.process_time() - cpu, 1)})
+    found = {**key, **measure(), "cpu_seconds": round(time.process_time() - cpu, 1)}
+    entries = [*read(), found]  # read again: another process may have added some meanwhile
     text = "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n"
     write(path, lambda temporary: temporary.write_text(text))
     print(json.dumps(entries[-1]), flush=True)

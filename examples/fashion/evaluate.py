@@ -50,7 +50,7 @@ def main():
     p.add_argument("--data", default=DATA)
     p.add_argument("--module", nargs="+", default=[HERE / "module.mcm.safetensors"], help="one or several, added up")
     p.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    p.add_argument("--json", help="file to append a line per setting to")
+    p.add_argument("--json", help="file to write, a line per setting")
     p.add_argument("--threads", type=int, default=0)
     a = p.parse_args()
     torch.set_num_threads(a.threads or torch.get_num_threads())
@@ -63,7 +63,7 @@ def main():
     modulators = [mcm.Modulator.open(path) for path in a.module]
     print(f"libmcm, {a.images} held-out images, {a.steps} DDIM steps, weight {a.weight:g}\n")
     print("| conditions | edge F1 | mask IoU | class accuracy | Fréchet distance |\n|---|---|---|---|---|")
-    start = time.time()
+    start, lines = time.time(), []
     for name in a.settings:
         given = {m: planes[m] for m in SETTINGS[name]}
         cpu = time.process_time()
@@ -71,11 +71,13 @@ def main():
         cpu = time.process_time() - cpu
         m = metrics.evaluate(drawn, images, labels)
         if a.json:
-            with open(a.json, "a") as f:
-                print(json.dumps({"module": [str(path) for path in a.module], "setting": name, "weight": a.weight,
-                                  "images": len(images), "cpu_seconds": round(cpu, 1), **{k: round(v, 4) for k, v in m.items()}}), file=f)
+            facts = {"module": [str(path) for path in a.module], "setting": name, "weight": a.weight,
+                     "images": len(images), "cpu_seconds": round(cpu, 1)}
+            lines.append(json.dumps(facts | {k: round(v, 4) for k, v in m.items()}))
         print(f"| {name} | {m['edge_f1']:.3f} | {m['mask_iou']:.3f} | {m['class_accuracy']:.3f} | "
               f"{m['frechet']:.2f} |", flush=True)
+    if a.json:
+        Path(a.json).write_text("\n".join(lines) + "\n")
     m = metrics.evaluate(images, images, labels)
     print(f"| the test images themselves | {m['edge_f1']:.3f} | {m['mask_iou']:.3f} | {m['class_accuracy']:.3f} | "
           f"{m['frechet']:.2f} |")

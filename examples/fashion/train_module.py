@@ -113,7 +113,7 @@ def main():
     trainer.write_modulator(a.out)
     facts = {"parameters": trainer.state.parameter_count, "steps": trainer.state.step,
              "examples": trainer.state.examples, "seconds": round(time.time() - start),
-             "recording_seconds": round(recording),
+             "recording_seconds": round(recording), "cpu_seconds": round(time.process_time()),
              "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
     print(json.dumps(facts))
     saved.unlink()
