@@ -569,23 +569,26 @@ typedef int32_t (*mcm_bank_progress)(void *user, uint64_t done, uint64_t count);
 mcm_status mcm_bank_record(const mcm_model *model, const mcm_dataset *dataset, const char *path,
                            const mcm_bank_options *options, mcm_bank_progress callback, void *user);
 
-/* Opens a bank and checks every record. Errors: IO, FORMAT (damaged, or cut short), UNSUPPORTED. */
+/* Opens a bank and checks every record. The file is mapped; it must not change while the bank lives.
+ * Errors: IO, FORMAT (damaged, or cut short), UNSUPPORTED. */
 mcm_status mcm_bank_open(const char *path, mcm_bank **out);
 
 typedef struct mcm_bank_info {
     uint32_t struct_size;
     uint32_t width, height, channels;
+    uint32_t first_timestep, end_timestep; /* records are of first_timestep .. end_timestep - 1 */
     uint64_t count;
     char base_fingerprint[24];  /* of the model */
     char image_fingerprint[24]; /* of the data set's images */
 } mcm_bank_info;
-#define MCM_BANK_INFO_INIT {sizeof(mcm_bank_info), 0, 0, 0, 0, {0}, {0}}
+#define MCM_BANK_INFO_INIT {sizeof(mcm_bank_info), 0, 0, 0, 0, 0, 0, {0}, {0}}
 void mcm_bank_info_init(mcm_bank_info *info, uint32_t struct_size);
 mcm_status mcm_bank_get_info(const mcm_bank *bank, mcm_bank_info *info);
 
 void mcm_bank_free(mcm_bank *bank);
 
-/* A module being trained, with its optimiser. One thread at a time. It keeps what it needs of its model alive. */
+/* A module being trained, with its optimiser. One thread at a time. It keeps alive what it needs of its model, and the
+ * data set and the bank that it was last given. */
 typedef struct mcm_trainer mcm_trainer;
 
 /* What the squared error of a prediction counts, by the timestep. */
@@ -599,22 +602,26 @@ typedef struct mcm_trainer mcm_trainer;
 
 typedef struct mcm_trainer_options {
     uint32_t struct_size;
-    uint32_t warmup_steps;  /* in which the learning rate rises from 0; default 200 */
-    uint64_t total_steps;   /* by which it has fallen to 0 along a cosine; 0 (default): it stays */
-    uint64_t seed;          /* of the first weights, of timesteps, noise, dropout and the order of examples; default 0 */
+    uint32_t warmup_steps;  /* in which the learning rate rises from 0, at most total_steps; default 200 */
+    uint64_t total_steps;   /* by which it has fallen to 0 along a cosine, and after which no step can be taken; 0
+                               (default): it stays */
+    uint64_t seed;          /* of the first weights (its low 32 bits), of timesteps, noise, dropout and the order of
+                               examples; default 0 */
     float learning_rate;    /* default 2e-3 */
     float weight_decay;     /* AdamW's, for kernels and matrices only; default 1e-4 */
     float beta1, beta2;     /* default 0.9, 0.999 */
     float epsilon;          /* default 1e-8 */
     float clip_norm;        /* the gradient is scaled down to this norm; default 1; 0: not at all */
-    float ema_decay;        /* of the moving average of the weights; default 0.999; 0: none */
+    float ema_decay;        /* of the moving average of the weights, in step s at most (s + 1) / (s + 10); default 0.999;
+                               0: none */
     int32_t weighting;      /* MCM_WEIGHTING_*; default NOISE */
     float min_snr_gamma;    /* default 5 */
     float noise_weight_low, noise_weight_high; /* default 0.3, 10 */
     int32_t timesteps;      /* MCM_TIMESTEPS_*; default UNIFORM */
     uint32_t first_timestep, end_timestep; /* drawn from first_timestep .. end_timestep - 1; 0 and 0 (default): from all */
     uint32_t rank, world;   /* of several processes that share each step, which this is, of how many; default 0 of 1.
-                               Each draws timesteps, noise and examples of its own. */
+                               Each draws timesteps, noise and examples of its own, accumulates, and applies the mean
+                               of all; it cannot take steps alone. */
     uint32_t dropout_count; /* numbers in `dropout`; 0 (default): 0.3 for each modality */
     const float *dropout;   /* how often a modality is withheld, for any subset to work later: one number for all
                                modalities, or one each in the config's order. Copied. */
@@ -633,25 +640,29 @@ void mcm_trainer_options_init(mcm_trainer_options *options, uint32_t struct_size
 mcm_status mcm_trainer_create(const mcm_model *model, const mcm_bank *bank, const char *config,
                               const mcm_trainer_options *options, mcm_trainer **out);
 
-/* The same, beginning with the weights of a module file. */
+/* The same, beginning with the weights of a module file, whatever model of the same prediction type it was trained on. */
 mcm_status mcm_trainer_create_from(const mcm_model *model, const mcm_bank *bank, const char *path,
                                    const mcm_trainer_options *options, mcm_trainer **out);
 
 typedef struct mcm_resume_options {
     uint32_t struct_size;
     uint32_t threads;     /* as in mcm_model_options; only for a trainer without a model */
-    uint32_t rank, world; /* as in mcm_trainer_options, for one file to serve all processes; world 0 (default): as saved */
+    uint32_t rank, world; /* as in mcm_trainer_options, for one file to serve all processes; 0 and 0 (default): as saved */
+    uint64_t total_steps; /* to go on for longer; 0 (default): as saved */
+    float learning_rate;  /* 0 (default): as saved */
+    uint32_t reserved;    /* 0 */
 } mcm_resume_options;
-#define MCM_RESUME_OPTIONS_INIT {sizeof(mcm_resume_options), 0, 0, 0}
+#define MCM_RESUME_OPTIONS_INIT {sizeof(mcm_resume_options), 0, 0, 0, 0, 0, 0}
 void mcm_resume_options_init(mcm_resume_options *options, uint32_t struct_size);
 
 /* Goes on from a file that mcm_trainer_save has written: the weights will be those of a trainer that never stopped, bit
- * for bit. `options` may be NULL. Errors: those of create, and INCOMPATIBLE for another model. */
+ * for bit. `options` may be NULL. Errors: those of create, INCOMPATIBLE for another model, and STATE for gradients that
+ * wait in the file of another rank. */
 mcm_status mcm_trainer_resume(const mcm_model *model, const mcm_bank *bank, const char *path,
                               const mcm_resume_options *options, mcm_trainer **out);
 
 /* Writes all of the trainer, at once or not at all: a process that ends meanwhile leaves the file that was there, and
- * perhaps an incomplete `path`.*.tmp. Errors: IO; STATE if a parameter is not finite. */
+ * perhaps an incomplete `path`.*.tmp. Errors: IO; STATE if what is to be saved is not finite. */
 mcm_status mcm_trainer_save(const mcm_trainer *trainer, const char *path);
 
 /* Examples: images in pixel space or samples, and their conditions. */
@@ -675,8 +686,8 @@ typedef struct mcm_train_report {
     float loss;             /* squared error of the module's prediction */
     float weighted_loss;    /* the same, weighted by timestep: what is made smaller */
     float base_loss;        /* squared error of the model's own prediction */
-    float gradient_norm;    /* before clipping; of the last step */
-    float learning_rate;    /* of the last step */
+    float gradient_norm;    /* before clipping; 0 if no step was taken */
+    float learning_rate;    /* of the step; 0 if none was taken */
     uint64_t step;          /* steps taken so far */
     uint64_t examples;      /* seen so far, by all processes of `world` */
     double base_seconds;    /* wall time of the model's prediction, */
@@ -694,25 +705,36 @@ mcm_status mcm_trainer_step(mcm_trainer *trainer, const mcm_batch *batch, mcm_tr
 /* Adds a batch's gradients to those accumulated. Errors: as mcm_trainer_step. */
 mcm_status mcm_trainer_accumulate(mcm_trainer *trainer, const mcm_batch *batch, mcm_train_report *report);
 
-/* Takes a step along the accumulated gradients, divided by the number of examples, and begins to accumulate anew.
- * Errors: STATE. */
+/* Takes a step along the accumulated gradients, divided by the number of examples, and begins to accumulate anew. The
+ * report has no losses. Errors: STATE (nothing is accumulated, it is not finite, or all total_steps are taken). */
 mcm_status mcm_trainer_apply(mcm_trainer *trainer, mcm_train_report *report);
 
-/* Forgets the accumulated gradients. */
+/* Forgets the accumulated gradients. Their examples stay counted as seen. */
 mcm_status mcm_trainer_clear(mcm_trainer *trainer);
 
 /* The same with the next `count` examples of a data set, in an order that follows from the seed and that each epoch
  * shuffles. With a bank, the examples are its records; it must have been recorded from this trainer's model and for
- * these images. `bank` may be NULL. Errors: as above, FORMAT. */
+ * these images, of timesteps that the options allow. `bank` may be NULL. Errors: as above, FORMAT, and INCOMPATIBLE for a
+ * data set that has none of the module's modalities. */
 mcm_status mcm_trainer_step_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
                                     uint32_t count, mcm_train_report *report);
 mcm_status mcm_trainer_accumulate_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
                                           uint32_t count, mcm_train_report *report);
 
-/* The parameters and their gradients, `count` floats each, in one order. The gradient is the sum over the accumulated
- * examples: a mean over processes that accumulated equally many is a mean to apply. The trainer's own memory, valid as
- * long as it is; the caller may write to it between calls. Each out pointer may be NULL. */
-mcm_status mcm_trainer_get_buffers(mcm_trainer *trainer, float **parameters, float **gradients, size_t *count);
+/* The losses of a batch, or of the first `count` examples of a data set (or of a bank's records), without learning from
+ * them. Timesteps are spread over their range; they and the noise are the same in each call; no condition is withheld.
+ * averaged: as of mcm_trainer_get_modulator. Errors: as mcm_trainer_step and _step_dataset. */
+mcm_status mcm_trainer_evaluate(mcm_trainer *trainer, const mcm_batch *batch, int32_t averaged,
+                                mcm_train_report *report);
+mcm_status mcm_trainer_evaluate_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
+                                        uint32_t count, int32_t averaged, mcm_train_report *report);
+
+/* The parameters, their gradients, and their moving average (NULL if there is none), `count` floats each, in one order.
+ * The gradient is the sum over the accumulated examples: a mean over processes that accumulated equally many is a mean to
+ * apply. The trainer's own memory, valid as long as it is; the caller may write to it between calls, but writing to one
+ * changes no other. Each out pointer may be NULL. */
+mcm_status mcm_trainer_get_buffers(mcm_trainer *trainer, float **parameters, float **gradients, float **ema,
+                                   size_t *count);
 
 /* Where one of the module's parameters lies in the buffers. */
 typedef struct mcm_parameter_info {
@@ -743,6 +765,9 @@ typedef struct mcm_trainer_state {
 void mcm_trainer_state_init(mcm_trainer_state *state, uint32_t struct_size);
 mcm_status mcm_trainer_get_state(const mcm_trainer *trainer, mcm_trainer_state *state);
 
+/* What the module follows; index: 0 .. modality_count - 1. */
+mcm_status mcm_trainer_get_modality(const mcm_trainer *trainer, uint32_t index, mcm_modality_info *info);
+
 #define MCM_LOSSES_TIMESTEP 1 /* of a tenth of the timesteps, index 0..9 */
 #define MCM_LOSSES_GIVEN 2    /* of examples that had modality `index` */
 #define MCM_LOSSES_WITHHELD 3 /* of those that did not */
@@ -770,8 +795,8 @@ mcm_status mcm_trainer_get_modulator(const mcm_trainer *trainer, int32_t average
  * that is not finite, or that F16 does not hold), IO. */
 mcm_status mcm_trainer_write_modulator(const mcm_trainer *trainer, const char *path, int32_t averaged, int32_t dtype);
 
-/* Called after each step. It may save the trainer, write or get its module, read its state, parameters and losses, and
- * reset those, nothing else. Nonzero cancels. */
+/* Called after each step. It may save the trainer, evaluate it, write or get its module, read its state, parameters and
+ * losses, and reset those, nothing else. Nonzero cancels. */
 typedef int32_t (*mcm_train_progress)(void *user, mcm_trainer *trainer, const mcm_train_report *report);
 
 typedef struct mcm_train_options {
@@ -779,14 +804,15 @@ typedef struct mcm_train_options {
     uint32_t batch;        /* examples accumulated at a time; default 64 */
     uint32_t accumulate;   /* batches per step; default 1 */
     uint32_t save_every;   /* steps between saves; 0: only at the end and when cancelled; default 1000 */
-    uint64_t until_step;   /* trained until this number of steps is taken; 0 (default): the options' total_steps */
+    uint64_t until_step;   /* trained until this number of steps is taken; 0 (default), and at most: total_steps */
     const char *save_path; /* where the trainer is saved; NULL (default): nowhere */
 } mcm_train_options;
 #define MCM_TRAIN_OPTIONS_INIT {sizeof(mcm_train_options), 64, 1, 1000, 0, NULL}
 void mcm_train_options_init(mcm_train_options *options, uint32_t struct_size);
 
 /* Trains on a data set, and on a bank if it is not NULL. `options` and `callback` may be NULL. Errors: those of
- * mcm_trainer_step_dataset and mcm_trainer_save; CANCELLED. The trainer is then as after the last step. */
+ * mcm_trainer_step_dataset and mcm_trainer_save; INVALID_ARGUMENT (no end is set); CANCELLED. The trainer is then as
+ * after the last step. */
 mcm_status mcm_trainer_train(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
                              const mcm_train_options *options, mcm_train_progress callback, void *user);
 

@@ -67,21 +67,19 @@ public final class CheckpointSource: TensorSource {
     /// (i * count) / 16 for i < 16, or all of them where there are fewer than 16, each rounded to IEEE half precision
     /// (nearest even, NaN = 0x7e00) as two little-endian bytes.
     public func fingerprint() throws -> String {
-        var digest: UInt64 = 0xcbf2_9ce4_8422_2325
-        func add(_ byte: UInt8) { digest = (digest ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        var digest = Digest()
         for (key, location) in keys.lazy.compactMap({ key in self.locations[key].map { (key, $0) } }) {
             let shape = location.info.shape.map { " \($0)" }.joined()
-            "\(key)\(shape)\n".utf8.forEach(add)
+            "\(key)\(shape)\n".utf8.forEach { digest.add($0) }
             let count = location.info.count
             // (i * count) / 16 without a product that could overflow.
             let indices = count < 16 ? Array(0..<count) : (0..<16).map { $0 * (count / 16) + $0 * (count % 16) / 16 }
             for bits in try location.file.float16Bits(location.name, at: indices) {
-                add(UInt8(truncatingIfNeeded: bits))
-                add(UInt8(truncatingIfNeeded: bits >> 8))
+                digest.add(UInt8(truncatingIfNeeded: bits))
+                digest.add(UInt8(truncatingIfNeeded: bits >> 8))
             }
         }
-        let digits = String(digest, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
+        return digest.text
     }
 
     private func location(_ key: String, _ shape: [Int]) throws -> Location {

@@ -158,10 +158,13 @@ private protocol PatchRows {
     ) -> (UnsafePointer<Float>, stride: Int, count: Int)
 }
 
-/// Rows of dW in pieces of at most 96 of each multiple of `size`.
-private func pieces(_ total: Int, of size: Int, _ depth: Int) -> [Range<Int>] {
+/// The most rows of dW that are computed at a time.
+private let mostRows = 96
+
+/// Rows of dW in pieces of at most so many of each multiple of `size`.
+private func pieces(_ total: Int, of size: Int) -> [Range<Int>] {
     stride(from: 0, to: total, by: size).flatMap { first in
-        stride(from: first, to: first + size, by: depth).map { $0..<min($0 + depth, first + size) }
+        stride(from: first, to: first + size, by: mostRows).map { $0..<min($0 + mostRows, first + size) }
     }
 }
 
@@ -177,8 +180,8 @@ private struct Rows: PatchRows {
 
     init(_ x: Tensor, _ conv: Conv2D, _ gradient: Tensor) throws {
         (bands, self.conv, self.gradient, channels) = (Bands(x, conv, gradient), conv, gradient, x.c)
-        depth = (min(96, conv.kernel * x.c) + gemmTransposedRows - 1) / gemmTransposedRows * gemmTransposedRows
-        units = pieces(conv.weight.k, of: conv.kernel * x.c, 96)
+        depth = (min(mostRows, conv.kernel * x.c) + gemmTransposedRows - 1) / gemmTransposedRows * gemmTransposedRows
+        units = pieces(conv.weight.k, of: conv.kernel * x.c)
     }
 
     var count: Int { bands.count }
@@ -220,11 +223,11 @@ private struct Patches: PatchRows {
     let conv: Conv2D
     let gradient: Tensor
     let units: [Range<Int>]
-    let depth = 96, pixels = 256
+    let depth = mostRows, pixels = 256
 
     init(_ x: Tensor, _ conv: Conv2D, _ gradient: Tensor) {
         (self.x, self.conv, self.gradient) = (x, conv, gradient)
-        units = pieces(conv.weight.k, of: conv.weight.k, 96)
+        units = pieces(conv.weight.k, of: conv.weight.k)
     }
 
     private var total: Int { gradient.n * gradient.pixels }

@@ -16,7 +16,8 @@ public func concatenate(_ tensors: [Tensor], in workspace: Workspace) throws -> 
             }
         }
     }
-    workspace.tape?.record(out) { gradient, tape, workspace in
+    guard let tape = workspace.tape, tensors.contains(where: tape.wants) else { return out }
+    tape.record(out) { gradient, tape, workspace in
         var first = 0
         for t in tensors {
             if tape.wants(t) {

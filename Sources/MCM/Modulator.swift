@@ -46,27 +46,30 @@ import Sampling
 @c @implementation public func mcm_modulator_get_modality(
     _ modulator: OpaquePointer!, _ index: UInt32, _ info: UnsafeMutablePointer<mcm_modality_info>!
 ) -> mcm_status {
-    call {
-        let modulator = try object(modulator, Modulator.self, "modulator")
-        var value = try checked(info, "info")
-        guard Int(index) < modulator.modalities.count else {
-            throw MCMError(.invalidArgument, "modality \(index), expected 0 to \(modulator.modalities.count - 1)")
-        }
-        let modality = modulator.modalities[Int(index)]
-        value.channels = UInt32(modality.channels)
-        switch modality.encoding {
-        case .grey: value.encoding = MCM_ENCODING_GREY
-        case .rgb: value.encoding = MCM_ENCODING_RGB
-        case .oneHot: value.encoding = MCM_ENCODING_ONE_HOT
-        }
-        switch modality.resize {
-        case .nearest: value.resize = MCM_RESIZE_NEAREST
-        case .area: value.resize = MCM_RESIZE_AREA
-        case .bilinear: value.resize = MCM_RESIZE_BILINEAR
-        }
-        copy(modality.name, into: &value.name)
-        info.pointee = value
+    call { try encode(object(modulator, Modulator.self, "modulator").modalities, index, into: info) }
+}
+
+func encode(
+    _ modalities: [Modality], _ index: UInt32, into info: UnsafeMutablePointer<mcm_modality_info>?
+) throws {
+    var value = try checked(info, "info")
+    guard Int(index) < modalities.count else {
+        throw MCMError(.invalidArgument, "modality \(index), expected 0 to \(modalities.count - 1)")
     }
+    let modality = modalities[Int(index)]
+    value.channels = UInt32(modality.channels)
+    switch modality.encoding {
+    case .grey: value.encoding = MCM_ENCODING_GREY
+    case .rgb: value.encoding = MCM_ENCODING_RGB
+    case .oneHot: value.encoding = MCM_ENCODING_ONE_HOT
+    }
+    switch modality.resize {
+    case .nearest: value.resize = MCM_RESIZE_NEAREST
+    case .area: value.resize = MCM_RESIZE_AREA
+    case .bilinear: value.resize = MCM_RESIZE_BILINEAR
+    }
+    copy(modality.name, into: &value.name)
+    info?.pointee = value
 }
 
 @c @implementation public func mcm_modulator_check(_ modulator: OpaquePointer!, _ model: OpaquePointer!) -> mcm_status {

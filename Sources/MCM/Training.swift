@@ -5,111 +5,6 @@ import Networks
 import Pipeline
 import Training
 
-// MARK: Data sets and banks
-
-@c @implementation public func mcm_dataset_open(
-    _ path: UnsafePointer<CChar>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
-) -> mcm_status {
-    call {
-        let out = try pointer(out, "out")
-        out.pointee = handle(try Dataset(file(path)))
-    }
-}
-
-private func file(_ path: UnsafePointer<CChar>?) throws -> SafetensorsFile {
-    let path = try string(path, "path")
-    return try SafetensorsFile(MappedFile(path: path), name: path)
-}
-
-@c @implementation public func mcm_dataset_get_info(
-    _ dataset: OpaquePointer!, _ info: UnsafeMutablePointer<mcm_dataset_info>!
-) -> mcm_status {
-    call {
-        let dataset = try object(dataset, Dataset.self, "dataset")
-        var value = try checked(info, "info")
-        (value.width, value.height) = (UInt32(dataset.width), UInt32(dataset.height))
-        (value.channels, value.count) = (UInt32(dataset.channels), UInt64(dataset.count))
-        value.modality_count = UInt32(dataset.modalities.count)
-        copy(dataset.fingerprint, into: &value.fingerprint)
-        info.pointee = value
-    }
-}
-
-@c @implementation public func mcm_dataset_get_modality(
-    _ dataset: OpaquePointer!, _ index: UInt32, _ info: UnsafeMutablePointer<mcm_modality_info>!
-) -> mcm_status {
-    call {
-        let modalities = try object(dataset, Dataset.self, "dataset").modalities
-        var value = try checked(info, "info")
-        guard Int(index) < modalities.count else {
-            throw MCMError(.invalidArgument, "modality \(index), expected 0 to \(modalities.count - 1)")
-        }
-        copy(modalities[Int(index)].name, into: &value.name)
-        value.channels = UInt32(modalities[Int(index)].channels)
-        (value.encoding, value.resize) = (0, 0)
-        info.pointee = value
-    }
-}
-
-@c @implementation public func mcm_dataset_free(_ dataset: OpaquePointer!) { release(dataset) }
-
-@c @implementation public func mcm_bank_record(
-    _ model: OpaquePointer!, _ dataset: OpaquePointer!, _ path: UnsafePointer<CChar>!,
-    _ options: UnsafePointer<mcm_bank_options>!, _ callback: mcm_bank_progress!, _ user: UnsafeMutableRawPointer!
-) -> mcm_status {
-    call {
-        let value = try checked(options, "options")
-        var options = Bank.RecordingOptions()
-        guard let count = Int(exactly: value.count) else {
-            throw MCMError(.invalidArgument, "options: count is \(value.count), expected a possible number of records")
-        }
-        (options.count, options.batch, options.seed) = (count, Int(value.batch), value.seed)
-        options.timesteps = try timesteps(value.first_timestep, value.end_timestep)
-        try Bank.record(
-            object(model, Model.self, "model"), object(dataset, Dataset.self, "dataset"), to: string(path, "path"),
-            options
-        ) { done, count in callback?(user, UInt64(done), UInt64(count)) ?? 0 == 0 }
-    }
-}
-
-/// 0 and 0: nil.
-private func timesteps(_ first: UInt32, _ end: UInt32) throws -> Range<Int>? {
-    if first == 0 && end == 0 { return nil }
-    guard first < end else {
-        throw MCMError(
-            .invalidArgument, "options: timesteps are \(first) to \(end), expected first_timestep < end_timestep")
-    }
-    return Int(first)..<Int(end)
-}
-
-@c @implementation public func mcm_bank_open(
-    _ path: UnsafePointer<CChar>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
-) -> mcm_status {
-    call {
-        let out = try pointer(out, "out")
-        let path = try string(path, "path")
-        out.pointee = handle(try Bank(MappedFile(path: path), name: path))
-    }
-}
-
-@c @implementation public func mcm_bank_get_info(
-    _ bank: OpaquePointer!, _ info: UnsafeMutablePointer<mcm_bank_info>!
-) -> mcm_status {
-    call {
-        let bank = try object(bank, Bank.self, "bank")
-        var value = try checked(info, "info")
-        (value.width, value.height) = (UInt32(bank.shape.width), UInt32(bank.shape.height))
-        (value.channels, value.count) = (UInt32(bank.shape.channels), UInt64(bank.count))
-        copy(bank.fingerprint, into: &value.base_fingerprint)
-        copy(bank.imageFingerprint, into: &value.image_fingerprint)
-        info.pointee = value
-    }
-}
-
-@c @implementation public func mcm_bank_free(_ bank: OpaquePointer!) { release(bank) }
-
-// MARK: Trainers
-
 /// NULL: the defaults.
 private func trainerOptions(
     _ options: UnsafePointer<mcm_trainer_options>?
@@ -195,10 +90,21 @@ private func base(_ model: OpaquePointer?, _ bank: OpaquePointer?, threads: UInt
     call {
         let out = try pointer(out, "out")
         let options = try options.map { try checked($0, "options") } ?? .initial
-        out.pointee = handle(
-            try Trainer(
-                base(model, bank, threads: options.threads), resuming: file(path),
-                as: options.world > 0 ? (rank: Int(options.rank), world: Int(options.world)) : nil))
+        guard options.reserved == 0 else {
+            throw MCMError(.invalidArgument, "options: reserved is \(options.reserved), expected 0")
+        }
+        guard options.rank == 0 || options.world > 0 else {
+            throw MCMError(.invalidArgument, "options: rank is \(options.rank) of world 0, expected both or neither")
+        }
+        guard options.total_steps <= 1 << 40 else {
+            throw MCMError(.invalidArgument, "options: total_steps is \(options.total_steps), expected at most 2^40")
+        }
+        let trainer = try Trainer(base(model, bank, threads: options.threads), resuming: file(path)) {
+            if options.world > 0 { ($0.rank, $0.world) = (Int(options.rank), Int(options.world)) }
+            if options.total_steps > 0 { $0.totalSteps = Int(options.total_steps) }
+            if options.learning_rate != 0 { $0.learningRate = options.learning_rate }
+        }
+        out.pointee = handle(trainer)
     }
 }
 
@@ -247,10 +153,10 @@ private func write(
     _ report: Trainer.Report, _ trainer: Trainer, to target: UnsafeMutablePointer<mcm_train_report>?
 ) throws {
     guard let target else { return }
-    target.pointee = train_report(report, trainer)
+    target.pointee = encode(report, trainer)
 }
 
-private func train_report(_ report: Trainer.Report, _ trainer: Trainer) -> mcm_train_report {
+private func encode(_ report: Trainer.Report, _ trainer: Trainer) -> mcm_train_report {
     var value = mcm_train_report.initial
     (value.loss, value.weighted_loss, value.base_loss) = (report.loss, report.weightedLoss, report.baseLoss)
     (value.gradient_norm, value.learning_rate) = (report.gradientNorm, report.learningRate)
@@ -262,11 +168,11 @@ private func train_report(_ report: Trainer.Report, _ trainer: Trainer) -> mcm_t
 
 /// Runs a call that reports; the report's size is checked before anything happens.
 private func reporting(
-    _ handle: OpaquePointer?, _ report: UnsafeMutablePointer<mcm_train_report>?,
+    _ handle: OpaquePointer?, _ report: UnsafeMutablePointer<mcm_train_report>?, mayRun: Bool = false,
     _ body: (Trainer) throws -> Trainer.Report
 ) -> mcm_status {
     call {
-        let trainer = try trainer(handle)
+        let trainer = try trainer(handle, mayRun: mayRun)
         if let report { _ = try checked(report, "report") }
         try write(body(trainer), trainer, to: report)
     }
@@ -282,6 +188,15 @@ private func reporting(
     _ handle: OpaquePointer!, _ value: UnsafePointer<mcm_batch>!, _ report: UnsafeMutablePointer<mcm_train_report>!
 ) -> mcm_status {
     reporting(handle, report) { try $0.accumulate(batch(value, for: $0)) }
+}
+
+@c @implementation public func mcm_trainer_evaluate(
+    _ handle: OpaquePointer!, _ value: UnsafePointer<mcm_batch>!, _ averaged: Int32,
+    _ report: UnsafeMutablePointer<mcm_train_report>!
+) -> mcm_status {
+    reporting(handle, report, mayRun: true) {
+        try $0.evaluate(batch(value, for: $0), averaged: averaged != 0)
+    }
 }
 
 @c @implementation public func mcm_trainer_apply(
@@ -324,14 +239,28 @@ private func withSource<R>(
     }
 }
 
+@c @implementation public func mcm_trainer_evaluate_dataset(
+    _ handle: OpaquePointer!, _ dataset: OpaquePointer!, _ bank: OpaquePointer!, _ count: UInt32, _ averaged: Int32,
+    _ report: UnsafeMutablePointer<mcm_train_report>!
+) -> mcm_status {
+    reporting(handle, report, mayRun: true) { trainer in
+        let dataset = try object(dataset, Dataset.self, "dataset")
+        let bank = try bank.map { try object($0, Bank.self, "bank") }
+        return try trainer.evaluate(
+            Int(count), of: Source(dataset, bank: bank, for: trainer), averaged: averaged != 0)
+    }
+}
+
 @c @implementation public func mcm_trainer_get_buffers(
     _ handle: OpaquePointer!, _ parameters: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>!,
-    _ gradients: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>!, _ count: UnsafeMutablePointer<Int>!
+    _ gradients: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>!,
+    _ ema: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>!, _ count: UnsafeMutablePointer<Int>!
 ) -> mcm_status {
     call {
         let trainer = try trainer(handle, mayRun: true)
         parameters?.pointee = trainer.parameters.values.data
         gradients?.pointee = trainer.parameters.gradients.data
+        ema?.pointee = trainer.ema?.data
         count?.pointee = trainer.parameters.count
     }
 }
@@ -353,6 +282,12 @@ private func withSource<R>(
         copy(entry.key, into: &value.name)
         info.pointee = value
     }
+}
+
+@c @implementation public func mcm_trainer_get_modality(
+    _ handle: OpaquePointer!, _ index: UInt32, _ info: UnsafeMutablePointer<mcm_modality_info>!
+) -> mcm_status {
+    call { try encode(trainer(handle, mayRun: true).modalities, index, into: info) }
 }
 
 @c @implementation public func mcm_trainer_get_state(
@@ -435,7 +370,7 @@ private func withSource<R>(
         if let path = value.save_path { loop.savePath = try string(path, "options: save_path") }
         try withSource(trainer, dataset, bank) { source in
             try trainer.train(&source, loop) { report in
-                var value = train_report(report, trainer)
+                var value = encode(report, trainer)
                 return callback?(user, handle, &value) ?? 0 == 0
             }
         }

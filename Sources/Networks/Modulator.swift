@@ -71,7 +71,8 @@ public final class Modulator: Sendable {
         try self.init(JSONObject(JSONValue(parsing: text, name: name), name: name), source)
     }
 
-    public init(_ json: JSONObject, _ source: any TensorSource) throws {
+    ///   threads  that may prepare the weights
+    public init(_ json: JSONObject, _ source: any TensorSource, threads: Int = usableCPUs) throws {
         predictionChannels = try json.int("prediction_channels", in: 1...4096)
         scaleOffset = Float(try json.double("scale_offset", default: 1, in: -1e6...1e6))
         presenceFlags = try json.bool("presence_flags", default: true)
@@ -93,7 +94,7 @@ public final class Modulator: Sendable {
             json.object("net"), channels: (in: 2 * predictionChannels + planes, out: 2 * predictionChannels))
         try json.rejectUnknown()
         let counter = CountingSource(source)
-        net = try UNet2D(config, Weights(counter))
+        net = try UNet2D(config, Weights(counter, threads: threads))
         try source.finish()
         parameterCount = counter.count
         if net.classInputSize != 0 {

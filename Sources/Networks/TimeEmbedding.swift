@@ -19,10 +19,27 @@ enum TimeProjection {
         }
     }
 
+    /// Throws for a number that has no projection. `what` names it.
+    func check(_ number: Float, _ what: String) throws {
+        switch self {
+        case .positional: break
+        case .fourier:
+            guard number > 0 else {
+                throw MCMError(
+                    .invalidArgument, "\(what) \(number) is not positive, and this network takes its logarithm")
+            }
+        case .learned(_, let rows, _):
+            guard let index = Int(exactly: number), (0..<rows).contains(index) else {
+                throw MCMError(.invalidArgument, "\(what) \(number) is not an integer from 0 to \(rows - 1)")
+            }
+        }
+    }
+
     /// (n, 1, 1, width). `what` names the numbers in errors.
     func callAsFunction(_ numbers: [Float], _ what: String, in workspace: Workspace) throws -> Tensor {
         let out = try Tensor(numbers.count, 1, 1, width, in: workspace)
         for (i, number) in numbers.enumerated() {
+            try check(number, what)
             let row = out.data + i * width
             switch self {
             case .positional(let width, let flip, let shift):
@@ -34,11 +51,8 @@ enum TimeProjection {
                     row[j] = Float(sin(angle))
                     row[frequencies.count + j] = Float(cos(angle))
                 }
-            case .learned(let table, let rows, let width):
-                guard let index = Int(exactly: number), (0..<rows).contains(index) else {
-                    throw MCMError(.invalidArgument, "\(what) \(number) is not an integer from 0 to \(rows - 1)")
-                }
-                for j in 0..<width { row[j] = table.data[index * width + j] }
+            case .learned(let table, _, let width):
+                for j in 0..<width { row[j] = table.data[Int(number) * width + j] }
             }
         }
         if case .learned(let table, _, let width) = self {

@@ -141,6 +141,9 @@ public final class UNet2D: Sendable {
         return out
     }
 
+    /// Throws for a timestep that the network cannot embed.
+    public func checkTimestep(_ timestep: Int) throws { try parts.timeProj.check(Float(timestep), "timestep") }
+
     /// Time and class embedding: (n, 1, 1, timeEmbeddingDim).
     private func embed(_ timesteps: [Float], _ classInput: [Float], in workspace: Workspace) throws -> Tensor {
         let time = try parts.timeEmbedding(parts.timeProj(timesteps, "timestep", in: workspace), in: workspace)

@@ -1,9 +1,9 @@
 /// What a prediction says about x_0 and about the noise, by prediction type (Salimans and Ho 2022 for v).
-struct Prediction {
+public struct Prediction {
     let type: SchedulerConfig.PredictionType
     let rootAlpha, rootBeta: Float  // sqrt(abar_t), sqrt(1 - abar_t)
 
-    init(_ type: SchedulerConfig.PredictionType, alpha: Float) {
+    public init(_ type: SchedulerConfig.PredictionType, alpha: Float) {
         self.type = type
         rootAlpha = alpha.squareRoot()
         rootBeta = (1 - alpha).squareRoot()
@@ -24,6 +24,18 @@ struct Prediction {
         case .epsilon: e
         case .sample: (x - rootAlpha * e) / rootBeta
         case .vPrediction: rootAlpha * e + rootBeta * x
+        }
+    }
+}
+
+extension Prediction {
+    /// What a prediction should have been.
+    @inline(__always)
+    public func target(x0: Float, noise: Float) -> Float {
+        switch type {
+        case .epsilon: noise
+        case .sample: x0
+        case .vPrediction: rootAlpha * noise - rootBeta * x0
         }
     }
 }

@@ -1,5 +1,4 @@
 import Checkpoint
-import Glibc
 import Kernels
 import Pipeline
 import Sampling
@@ -50,6 +49,7 @@ public final class Bank: Sendable {
     public var count: Int { header.count }
     public var fingerprint: String { header.fingerprint }
     public var imageFingerprint: String { header.dataset }
+    public var timesteps: Range<Int> { header.timesteps }
     public var shape: (channels: Int, height: Int, width: Int) { (header.channels, header.height, header.width) }
 
     /// Reads and checks the whole file.
@@ -67,9 +67,7 @@ public final class Bank: Sendable {
         for i in 0..<count {
             let range = (first + i * size)..<(first + (i + 1) * size)
             let record = UnsafeRawBufferPointer(rebasing: file.bytes[range])
-            guard Self.isIntact(record),
-                record.loadUnaligned(fromByteOffset: 4, as: UInt32.self) < header.alphasCumprod.count
-            else { throw MCMError(.format, "\(name): record \(i) is damaged") }
+            guard timestep(of: record) != nil else { throw damaged(i) }
             if i % 1024 == 1023 { file.hasRead((first + (i - 1023) * size)..<range.upperBound) }
         }
     }
@@ -106,13 +104,10 @@ public final class Bank: Sendable {
         return (header, first)
     }
 
-    /// FNV-1a by words of eight bytes.
     static func checksum(_ words: UnsafeRawBufferPointer) -> UInt64 {
-        var digest: UInt64 = 0xcbf2_9ce4_8422_2325
-        for i in stride(from: 0, to: words.count - 7, by: 8) {
-            digest = (digest ^ words.loadUnaligned(fromByteOffset: i, as: UInt64.self)) &* 0x100_0000_01b3
-        }
-        return digest ^ digest >> 32
+        var digest = Digest()
+        digest.add(words: words)
+        return digest.value
     }
 
     static func isIntact(_ record: UnsafeRawBufferPointer) -> Bool {
@@ -121,21 +116,15 @@ public final class Bank: Sendable {
             == record.loadUnaligned(fromByteOffset: end, as: UInt64.self)
     }
 
-    /// What a record says, but for the prediction.
-    func record(_ i: Int) throws -> (image: Int, timestep: Int, seed: UInt64) {
-        try withRecord(i) { record in
-            (
-                Int(record.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
-                Int(record.loadUnaligned(fromByteOffset: 4, as: UInt32.self)),
-                record.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
-            )
-        }
-    }
-
-    /// The prediction of record i.
-    ///   into   (1, h, w, channels)
-    func prediction(_ i: Int, into e: Tensor) throws {
-        try withRecord(i) { record in
+    /// Record i. Checked again, since the file may have changed: a timestep is an index.
+    ///   e        receives the prediction, (1, h, w, channels)
+    ///   returns  number of the image, timestep, and seed of the noise
+    func record(_ i: Int, into e: Tensor) throws -> (image: Int, timestep: Int, seed: UInt64) {
+        try file.check()
+        let begin = first + i * header.recordSize
+        return try file.withBytes { bytes in
+            let record = UnsafeRawBufferPointer(rebasing: bytes[begin..<(begin + header.recordSize)])
+            guard let timestep = timestep(of: record) else { throw damaged(i) }
             for channel in 0..<header.channels {
                 for p in 0..<e.pixels {
                     let bits = record.loadUnaligned(
@@ -143,14 +132,18 @@ public final class Bank: Sendable {
                     e.data[p * e.c + channel] = Float(Float16(bitPattern: bits))
                 }
             }
+            return (
+                Int(record.loadUnaligned(fromByteOffset: 0, as: UInt32.self)), timestep,
+                record.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
+            )
         }
     }
 
-    private func withRecord<R>(_ i: Int, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
-        try file.check()
-        let begin = first + i * header.recordSize
-        return try file.withBytes {
-            try body(UnsafeRawBufferPointer(rebasing: $0[begin..<(begin + header.recordSize)]))
-        }
+    /// nil for a damaged record.
+    private func timestep(of record: UnsafeRawBufferPointer) -> Int? {
+        let timestep = Int(record.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+        return Self.isIntact(record) && header.timesteps.contains(timestep) ? timestep : nil
     }
+
+    private func damaged(_ i: Int) -> MCMError { MCMError(.format, "\(name): record \(i) is damaged") }
 }

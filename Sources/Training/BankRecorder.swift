@@ -86,6 +86,7 @@ extension Bank {
         toNCHW(e, into: order.data)
 
         let memory = try Tensor(1, 1, 1, (header.recordSize + 3) / 4, in: workspace)
+        memory.buffer.update(repeating: 0)  // also what lies between the prediction and the checksum
         let record = UnsafeMutableRawBufferPointer(start: memory.data, count: header.recordSize)
         for i in 0..<n {
             record.storeBytes(of: UInt32(images[i]), toByteOffset: 0, as: UInt32.self)
@@ -116,11 +117,12 @@ private final class PartialFile {
     private(set) var records = 0
 
     init(path: String, header: Bank.Header) throws {
-        (self.path, partial, self.header) = (path, path + ".part", header)
+        (self.path, partial, self.header) = (try replaceable(path), path + ".part", header)
         descriptor = open(partial, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw systemError(partial) }
         // The descriptor is closed by deinit, also if what follows throws: all properties have values.
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            if errno != EWOULDBLOCK { throw systemError(partial) }
             throw MCMError(.io, "\(partial): another process is recording to it")
         }
         let start = header.bytes
@@ -170,6 +172,6 @@ private final class PartialFile {
     }
 
     func finish() throws {
-        guard fsync(descriptor) == 0, rename(partial, path) == 0 else { throw systemError(path) }
+        try replace(path, by: partial, descriptor)
     }
 }

@@ -41,6 +41,13 @@ public struct Base: Sendable {
         self.threads = threads > 0 ? threads : usableCPUs
     }
 
+    /// Tells one noise schedule from another.
+    var scheduleDigest: String {
+        var digest = Digest()
+        for alpha in schedule.alphasCumprod { digest.add(UInt64(alpha.bitPattern)) }
+        return digest.text
+    }
+
     /// What a module's file says of its base.
     var json: JSONValue {
         .object([
@@ -49,7 +56,12 @@ public struct Base: Sendable {
         ])
     }
 
-    func check(_ modulator: Modulator) throws {
+    /// Throws for a module, trained on timesteps of a range, that does not fit.
+    func check(_ modulator: Modulator, timesteps: Range<Int>) throws {
+        for timestep in [timesteps.lowerBound, timesteps.upperBound - 1] {
+            try model?.unet.checkTimestep(timestep)
+            try modulator.net.checkTimestep(timestep)
+        }
         if modulator.predictionChannels != channels {
             throw MCMError(
                 .incompatible,

@@ -53,9 +53,13 @@ extension Trainer {
             let modality = modalities[m]
             let t = try Tensor(n, h, w, modality.channels, in: workspace)
             for (k, image) in images.enumerated() {
-                try encodeCondition(
-                    image, encoding: modality.encoding, channels: modality.channels, resize: modality.resize, width: w,
-                    height: h, into: t.image(k).data, pixelStride: modality.channels, name: name)
+                do {
+                    try encodeCondition(
+                        image, encoding: modality.encoding, channels: modality.channels, resize: modality.resize,
+                        width: w, height: h, into: t.image(k).data, pixelStride: modality.channels, name: name)
+                } catch let error as MCMError where n > 1 {
+                    throw MCMError(error.kind, "example \(k): \(error.message)")
+                }
             }
             planes[m] = t
         }

@@ -11,6 +11,14 @@ public struct Source {
     /// bank: of predictions for the data set's images; nil to run the model.
     public init(_ dataset: Dataset, bank: Bank?, for trainer: Trainer) throws {
         try dataset.check(channels: trainer.base.channels)
+        let (known, found) = (trainer.modalities.map(\.name), dataset.modalities.map(\.name))
+        guard known.contains(where: found.contains) else {
+            let names = { (list: [String]) in list.map { "\"\($0)\"" }.joined(separator: ", ") }
+            throw MCMError(
+                .incompatible,
+                "\(dataset.name): has conditions \(found.isEmpty ? "of no modality" : names(found)), expected some of the "
+                    + "module's, \(names(known))")
+        }
         if let bank {
             if bank.fingerprint != trainer.base.fingerprint {
                 throw MCMError(
@@ -30,8 +38,22 @@ public struct Source {
                     "\(bank.name): predictions are \(shape.channels) x \(shape.height) x \(shape.width), expected "
                         + "\(dataset.channels) x \(dataset.height) x \(dataset.width)")
             }
+            if bank.header.alphasCumprod != trainer.base.schedule.alphasCumprod
+                || bank.header.predictionType != trainer.base.predictionType
+            {
+                throw MCMError(
+                    .incompatible,
+                    "\(bank.name): was recorded with another noise schedule or prediction type than the trainer's")
+            }
             if trainer.options.timesteps != .uniform {
                 throw MCMError(.invalidArgument, "timesteps of a bank are drawn evenly, expected that option")
+            }
+            let range = trainer.plan.range
+            if bank.timesteps.lowerBound < range.lowerBound || bank.timesteps.upperBound > range.upperBound {
+                throw MCMError(
+                    .incompatible,
+                    "\(bank.name): has timesteps \(bank.timesteps.lowerBound) to \(bank.timesteps.upperBound - 1), expected "
+                        + "those of the trainer's options, \(range.lowerBound) to \(range.upperBound - 1)")
             }
         } else if trainer.base.model == nil {
             throw MCMError(.state, "the trainer has no model, expected a bank to train from")
@@ -54,20 +76,33 @@ extension Trainer {
 
     /// The same, then a step.
     public func step(_ n: Int, from source: inout Source) throws -> Report {
-        let drawn = try draw(n, from: &source)
-        return try step(drawn.batch, drawn.predictions)
+        try step { try accumulate(n, from: &source) }
+    }
+
+    /// The losses of a source's first n examples; see `evaluate`.
+    public func evaluate(_ n: Int, of source: Source, averaged: Bool) throws -> Report {
+        let count = source.bank?.count ?? source.dataset.count
+        guard (1...min(count, 65536)).contains(n) else {
+            throw MCMError(.invalidArgument, "\(n) examples, expected 1 to \(min(count, 65536))")
+        }
+        let examples = try examples(Array(0..<n), of: source)
+        return try evaluate(examples.batch, examples.predictions, averaged: averaged)
     }
 
     private func draw(_ n: Int, from source: inout Source) throws -> (batch: Batch, predictions: Predictions?) {
         guard (1...65536).contains(n) else {
             throw MCMError(.invalidArgument, "a batch of \(n) examples, expected 1 to 65536")
         }
-        let numbers = (0..<n).map { source.next(examples + options.rank * n + $0) }
+        return try examples((0..<n).map { source.next(examples + options.rank * n + $0) }, of: source)
+    }
+
+    private func examples(
+        _ numbers: [Int], of source: Source
+    ) throws -> (batch: Batch, predictions: Predictions?) {
         guard let bank = source.bank else { return (try source.dataset.batch(numbers, for: self), nil) }
-        let records = try numbers.map { try bank.record($0) }
         let shape = bank.shape
-        let e = try Tensor(n, shape.height, shape.width, shape.channels, in: workspace)
-        for (i, number) in numbers.enumerated() { try bank.prediction(number, into: e.image(i)) }
+        let e = try Tensor(numbers.count, shape.height, shape.width, shape.channels, in: workspace)
+        let records = try numbers.enumerated().map { try bank.record($1, into: e.image($0)) }
         guard let count = records.map(\.image).max(), count < source.dataset.count else {
             throw MCMError(.format, "\(bank.name): names an image that \(source.dataset.name) does not have")
         }

@@ -74,16 +74,17 @@ public final class Dataset: Sendable {
         }
     }
 
-    /// FNV-1a over the shape and 4096 evenly spaced bytes.
+    /// Of the shape and 4096 words of eight bytes, from places that follow no pattern an image could have.
     private static func fingerprint(_ file: SafetensorsFile, _ title: String, _ info: TensorInfo) throws -> String {
         try file.withBytes(title, 0..<info.range.count) { bytes in
-            var digest: UInt64 = 0xcbf2_9ce4_8422_2325
-            func add(_ byte: UInt8) { digest = (digest ^ UInt64(byte)) &* 0x100_0000_01b3 }
-            "\(info.dtype.rawValue) \(info.shape)".utf8.forEach(add)
-            let samples = min(4096, bytes.count)
-            for i in 0..<samples { add(bytes[i * (bytes.count / samples) + i * (bytes.count % samples) / samples]) }
-            let digits = String(digest, radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits
+            var digest = Digest()
+            "\(info.dtype.rawValue) \(info.shape)".utf8.forEach { digest.add($0) }
+            if bytes.count < 8 { bytes.forEach { digest.add($0) } }
+            for i in 0..<4096 where bytes.count >= 8 {
+                let place = mix(0, UInt64(i)) % UInt64(bytes.count - 7)
+                digest.add(bytes.loadUnaligned(fromByteOffset: Int(place), as: UInt64.self))
+            }
+            return digest.text
         }
     }
 
@@ -129,8 +130,10 @@ public final class Dataset: Sendable {
                             samples: $0, n: indices.count, height: height, width: width, conditions: conditions)
                     } : withImages("images", indices) { try trainer.batch(images: $0, conditions: conditions) }
             }
-        } catch let error as MCMError where error.kind == .invalidArgument || error.kind == .size {
-            throw MCMError(.format, "\(name): examples \(indices.map(String.init).joined(separator: ", ")): \(error)")
+        } catch let error as MCMError where [.invalidArgument, .size, .incompatible].contains(error.kind) {
+            if indices.count == 1 { throw MCMError(.format, "\(name): example \(indices[0]): \(error.message)") }
+            for index in indices { _ = try batch([index], for: trainer) }  // which of them is it?
+            throw error
         }
     }
 

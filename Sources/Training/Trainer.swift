@@ -1,5 +1,4 @@
 import Checkpoint
-import Glibc
 import Kernels
 import Networks
 import Pipeline
@@ -20,9 +19,10 @@ public final class Trainer {
     public let modalities: [Modality]
     let plan: TimestepPlan
     let firstMoments, secondMoments: FloatBuffer
-    let ema: FloatBuffer?
+    /// Moving average of the parameters, over min(ema_decay, (step + 2) / (step + 11)) of itself in each step.
+    public let ema: FloatBuffer?
     /// What was accumulated before the call that is running, to go back to.
-    private let savedGradients: FloatBuffer
+    let savedGradients: FloatBuffer
     let workspace: Workspace
 
     /// Steps taken, and examples seen by all processes together.
@@ -49,6 +49,13 @@ public final class Trainer {
                 "\(file.name): is no module file, expected the metadata \"format\" = \"mcm\" and \"version\" = \"1\"")
         }
         let config = try JSONValue(parsing: text, name: "\(file.name): config")
+        let type = try JSONObject(config, name: "\(file.name): config").optionalObject("base")?
+            .optionalString("prediction_type")
+        if let type, type != base.predictionType.rawValue {
+            throw MCMError(
+                .incompatible,
+                "\(file.name): the base's prediction_type is \(type), expected \(base.predictionType.rawValue)")
+        }
         try self.init(base, config: config, CheckpointSource(file), options)
     }
 
@@ -62,12 +69,12 @@ public final class Trainer {
         let config = JSONValue.object(members)
         self.config = config
         var modulator: Modulator?
-        parameters = try Parameters(from: source) { modulator = try Self.modulator(config, $0) }
+        parameters = try Parameters(from: source) { modulator = try Self.modulator(config, $0, base.threads) }
         guard let modulator else { throw MCMError(.state, "the module has no network") }
-        try base.check(modulator)
         modalities = modulator.modalities
         try options.check(modalities: modalities.count, numTrainTimesteps: base.schedule.numTrainTimesteps)
         plan = TimestepPlan(options, base.schedule, base.predictionType)
+        try base.check(modulator, timesteps: plan.range)
         firstMoments = try FloatBuffer(count: parameters.count)
         secondMoments = try FloatBuffer(count: parameters.count)
         savedGradients = try FloatBuffer(count: parameters.count)
@@ -77,210 +84,24 @@ public final class Trainer {
         losses = LossTable(modalities: modalities.count, timesteps: base.schedule.numTrainTimesteps)
     }
 
-    private static func modulator(_ config: JSONValue, _ source: any TensorSource) throws -> Modulator {
-        try Modulator(JSONObject(config, name: "config"), source)
+    private static func modulator(_ config: JSONValue, _ source: any TensorSource, _ threads: Int) throws -> Modulator {
+        try Modulator(JSONObject(config, name: "config"), source, threads: threads)
     }
 
     /// The module as it is now, for sampling.
     ///   averaged  whether with the moving average of its weights, if there is one
     public func modulator(averaged: Bool) throws -> Modulator {
-        try Self.modulator(config, parameters.source(averaged ? ema ?? parameters.values : parameters.values))
+        try Self.modulator(
+            config, parameters.source(averaged ? ema ?? parameters.values : parameters.values), base.threads)
     }
 
-    private func currentModulator() throws -> Modulator {
+    /// A module whose layers know where their gradients go; made anew for each batch, since parameters change.
+    func currentModulator() throws -> Modulator {
         do {
-            return try Self.modulator(config, parameters)
+            return try Self.modulator(config, parameters, base.threads)
         } catch let error as MCMError where error.kind == .format {  // a parameter that is not finite
             throw MCMError(.state, "\(error.message), in step \(step + 1)")
         }
-    }
-
-    // MARK: A step
-
-    /// Predictions of the model that need not be made again: see Bank.
-    struct Predictions {
-        let timesteps: [Int]
-        let seeds: [UInt64]  // of the noise
-        let e: Tensor  // (n, h, w, channels)
-    }
-
-    /// What was learned from a batch; losses are means over its examples.
-    public struct Report: Sendable {
-        /// Of the module's prediction, weighted by timestep, and plain; and of the model's own prediction, plain.
-        public var weightedLoss: Float = 0
-        public var loss: Float = 0
-        public var baseLoss: Float = 0
-        public var gradientNorm: Float = 0
-        public var learningRate: Float = 0
-        /// Spent on the model's prediction, on the module's way forward and back, and on the optimiser.
-        public var baseSeconds = 0.0
-        public var moduleSeconds = 0.0
-        public var optimizerSeconds = 0.0
-
-        public init() {}
-    }
-
-    /// Adds the batch's gradients to those accumulated.
-    public func accumulate(_ batch: Batch) throws -> Report { try accumulate(batch, nil) }
-
-    func accumulate(_ batch: Batch, _ predictions: Predictions?) throws -> Report {
-        savedGradients.data.update(from: parameters.gradients.data, count: parameters.count)
-        do {
-            let (report, seen) = try addGradients(batch, predictions)
-            examples += batch.x0.n * options.world
-            pending += batch.x0.n
-            losses.add(seen)
-            return report
-        } catch {
-            workspace.tape = nil
-            parameters.gradients.data.update(from: savedGradients.data, count: parameters.count)
-            throw error
-        }
-    }
-
-    /// Forgets what was accumulated.
-    public func clear() {
-        parameters.gradients.data.update(repeating: 0, count: parameters.count)
-        pending = 0
-    }
-
-    /// What one example meets.
-    private struct Draw {
-        let timestep: Int
-        let isGiven: [Bool]  // per modality
-        var noise: Generator
-    }
-
-    private func draw(_ example: Int) -> Draw {
-        var generator = Generator(seed: mix(options.seed, UInt64(example)))
-        let timestep = plan.timestep(generator.uniform64())
-        let isGiven = modalities.indices.map { m in
-            generator.uniform() >= options.dropout[min(m, options.dropout.count - 1)]
-        }
-        return Draw(timestep: timestep, isGiven: isGiven, noise: Generator(seed: mix(options.seed, ~UInt64(example))))
-    }
-
-    private func addGradients(
-        _ batch: Batch, _ predictions: Predictions?
-    ) throws -> (Report, [LossTable.Example]) {
-        let x0 = batch.x0, (n, h, w) = (x0.n, x0.h, x0.w)
-        try base.model?.unet.checkSize(height: h, width: w)
-        // A module whose layers know where their gradients go; made anew, since parameters have changed.
-        let modulator = try currentModulator()
-        try modulator.net.checkSize(height: h, width: w)
-
-        var draws = (0..<n).map { draw(examples + options.rank * n + $0) }
-        let timesteps = predictions?.timesteps ?? draws.map(\.timestep)
-        let noise = try Tensor(n, h, w, x0.c, in: workspace), x = try Tensor(n, h, w, x0.c, in: workspace)
-        let order = try Tensor(1, x0.c, h, w, in: workspace)
-        for i in 0..<n {
-            if let predictions { draws[i].noise = Generator(seed: predictions.seeds[i]) }
-            draws[i].noise.normal(into: order.data, count: order.count)
-            fromNCHW(order.data, into: noise.image(i))
-            base.schedule.addNoise(
-                x0.image(i).data, noise.image(i).data, timestep: timesteps[i], count: x0.stride, into: x.image(i).data)
-        }
-
-        var report = Report()
-        let numbers = timesteps.map { Float($0) }
-        let start = seconds()
-        guard let e = try predictions?.e ?? base.model?.unet(x, timesteps: numbers, in: workspace) else {
-            throw MCMError(.state, "the trainer has no model, expected predictions from a bank")
-        }
-        let predicted = seconds()
-        let conditions = try modulator.conditions(batch.planes, n: n, h: h, w: w, in: workspace) {
-            draws[$0].isGiven[$1]
-        }
-        let tape = Tape()
-        workspace.tape = tape
-        let residual = try modulator.residual(x, e, timesteps: numbers, conditions: conditions, in: workspace)
-        workspace.tape = nil
-
-        // The loss of each example and its gradient by the residual r, e' = e + r.
-        let slope = try Tensor(n, h, w, x0.c, in: workspace)
-        var seen: [LossTable.Example] = []
-        for i in 0..<n {
-            let target = PredictionTarget(
-                base.predictionType, alpha: base.schedule.alphasCumprod[timesteps[i]])
-            let weight = plan.weight(timesteps[i])
-            let scale = 2 * weight / Float(x0.stride)
-            var loss = 0.0, baseLoss = 0.0
-            for j in (i * x0.stride)..<((i + 1) * x0.stride) {
-                let goal = target(x0.data[j], noise.data[j])
-                let difference = e.data[j] + residual.data[j] - goal
-                slope.data[j] = scale * difference
-                loss += Double(difference) * Double(difference)
-                baseLoss += Double(e.data[j] - goal) * Double(e.data[j] - goal)
-            }
-            loss /= Double(x0.stride)
-            guard (loss * Double(weight)).isFinite else {
-                throw MCMError(
-                    .state, "the loss of an example is \(loss) in step \(step + 1), at timestep \(timesteps[i])")
-            }
-            seen.append(
-                .init(
-                    timestep: timesteps[i], isGiven: zip(draws[i].isGiven, batch.planes).map { $0 && $1 != nil },
-                    loss: loss, baseLoss: baseLoss / Double(x0.stride)))
-            report.weightedLoss += weight * Float(loss) / Float(n)
-            report.loss += Float(loss) / Float(n)
-            report.baseLoss += Float(baseLoss / Double(x0.stride)) / Float(n)
-        }
-        try tape.backward(from: residual, slope, in: workspace)
-        (report.baseSeconds, report.moduleSeconds) = (predicted - start, seconds() - predicted)
-        return (report, seen)
-    }
-
-    /// Takes a step along the mean of the accumulated gradients.
-    public func apply(_ report: inout Report) throws {
-        guard pending > 0 else { throw MCMError(.state, "no gradient is accumulated") }
-        let start = seconds(), count = parameters.count
-        let mean = 1 / Float(pending)
-        let norm = squaredNorm(parameters.gradients.data, count: count).squareRoot() * Double(mean)
-        guard norm.isFinite else {
-            throw MCMError(
-                .state,
-                "the gradient is not finite in step \(step + 1): a smaller learning rate may help, or clear the gradient"
-            )
-        }
-        let clip = options.clipNorm > 0 && norm > Double(options.clipNorm) ? options.clipNorm / Float(norm) : 1
-        let rate = options.learningRate(step)
-        let decay = min(options.emaDecay, Float(step + 2) / Float(step + 11))
-        for entry in parameters.entries {
-            let rule = AdamW(
-                learningRate: rate, beta1: options.beta1, beta2: options.beta2, epsilon: options.epsilon,
-                weightDecay: entry.shape.count > 1 ? options.weightDecay : 0)
-            let first = entry.range.lowerBound
-            parallelBlocks(entry.range.count, in: workspace) { block in
-                let begin = first + block.lowerBound
-                rule.apply(
-                    parameters.values.data + begin, parameters.gradients.data + begin, firstMoments.data + begin,
-                    secondMoments.data + begin, count: block.count, step: step + 1, scale: mean * clip)
-                if let ema {
-                    average(parameters.values.data + begin, into: ema.data + begin, count: block.count, decay: decay)
-                }
-            }
-        }
-        clear()
-        step += 1
-        (report.gradientNorm, report.learningRate) = (Float(norm), rate)
-        report.optimizerSeconds = seconds() - start
-    }
-
-    /// Accumulates and applies; if either fails, neither has happened.
-    public func step(_ batch: Batch) throws -> Report { try step(batch, nil) }
-
-    func step(_ batch: Batch, _ predictions: Predictions?) throws -> Report {
-        guard pending == 0 else { throw MCMError(.state, "gradients of \(pending) examples wait to be applied") }
-        let (before, table) = (examples, losses)
-        var report = try accumulate(batch, predictions)
-        do {
-            try apply(&report)
-        } catch {
-            clear()
-            (examples, losses) = (before, table)
-            throw error
-        }
-        return report
     }
 
     /// Throws while `train` runs: its callback may look, but not train.
@@ -310,33 +131,10 @@ public final class Trainer {
     public func resetLosses() { losses = LossTable(modalities: modalities.count, timesteps: losses.timesteps) }
 }
 
-/// What a prediction should have been: noise, x_0 or v = sqrt(abar) noise - sqrt(1 - abar) x_0.
-private struct PredictionTarget {
-    private let fromX0, fromNoise: Float
-
-    init(_ type: SchedulerConfig.PredictionType, alpha: Float) {
-        switch type {
-        case .epsilon: (fromX0, fromNoise) = (0, 1)
-        case .sample: (fromX0, fromNoise) = (1, 0)
-        case .vPrediction: (fromX0, fromNoise) = (-(1 - alpha).squareRoot(), alpha.squareRoot())
-        }
-    }
-
-    @inline(__always) func callAsFunction(_ x0: Float, _ noise: Float) -> Float { fromX0 * x0 + fromNoise * noise }
-}
-
 /// A number that looks random, from a seed and a counter (SplitMix64; Steele, Lea and Flood 2014).
 func mix(_ seed: UInt64, _ counter: UInt64) -> UInt64 {
     var z = seed &* 0xd1342543de82ef95 &+ (counter &+ 1) &* 0x9e37_79b9_7f4a_7c15
     z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
     z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
     return z ^ z >> 31
-}
-
-func cosine(_ x: Double) -> Double { cos(x) }
-
-private func seconds() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }

@@ -9,38 +9,41 @@ extension Trainer {
 
     /// Writes the file at once or not at all: a process that ends meanwhile leaves the file that was there.
     public func save(to path: String) throws {
-        try checkFinite()
-        func tensor(_ name: String, _ buffer: FloatBuffer) -> SafetensorsWriter.Tensor {
-            .init(name: name, shape: [buffer.count], values: buffer.values)
-        }
-        var tensors = [
-            tensor("parameters", parameters.values), tensor("first_moments", firstMoments),
-            tensor("second_moments", secondMoments),
-        ]
-        if let ema { tensors.append(tensor("ema", ema)) }
-        if pending > 0 { tensors.append(tensor("gradients", parameters.gradients)) }
+        for (name, buffer) in buffers { try checkFinite(buffer, name) }
         try SafetensorsWriter.write(
-            tensors,
+            buffers.map { .init(name: $0, shape: [$1.count], values: $1.values) },
             metadata: [
                 "format": Self.format, "version": "1", "config": config.text, "options": options.json.text,
-                "step": "\(step)", "examples": "\(examples)", "pending": "\(pending)",
+                "noise_schedule": base.scheduleDigest, "step": "\(step)", "examples": "\(examples)",
+                "pending": "\(pending)",
             ], to: path)
     }
 
+    /// What is saved, by its name in the file.
+    private var buffers: [(name: String, buffer: FloatBuffer)] {
+        var buffers = [
+            ("parameters", parameters.values), ("first_moments", firstMoments), ("second_moments", secondMoments),
+        ]
+        if let ema { buffers.append(("ema", ema)) }
+        if pending > 0 { buffers.append(("gradients", parameters.gradients)) }
+        return buffers
+    }
+
     /// What is not finite could not be read again, and would take the place of a file that could.
-    private func checkFinite() throws {
+    private func checkFinite(_ buffer: FloatBuffer, _ name: String) throws {
         for entry in parameters.entries {
-            if let bad = parameters.values.values[entry.range].first(where: { !$0.isFinite }) {
+            if let bad = buffer.values[entry.range].first(where: { !$0.isFinite }) {
                 throw MCMError(
-                    .state, "parameter \"\(entry.key)\" holds \(bad) after step \(step), expected finite numbers")
+                    .state,
+                    "\(name): \"\(entry.key)\" holds \(bad) after step \(step), expected finite numbers")
             }
         }
     }
 
     /// Goes on from a file. The base must be the one that was trained on.
-    ///   place  of this process among those that share a step; nil: as saved
+    ///   change  options that are to be others than as saved
     public convenience init(
-        _ base: Base, resuming file: SafetensorsFile, as place: (rank: Int, world: Int)? = nil
+        _ base: Base, resuming file: SafetensorsFile, changing change: (inout TrainerOptions) -> Void = { _ in }
     ) throws {
         guard file.metadata["format"] == Self.format, file.metadata["version"] == "1" else {
             throw MCMError(
@@ -58,23 +61,38 @@ extension Trainer {
             return value
         }
         let config = try json("config")
-        let trained = try JSONObject(config, name: "\(file.name): config").optionalObject("base")?
-            .optionalString("fingerprint")
-        guard trained == base.fingerprint else {
+        let trained = try JSONObject(config, name: "\(file.name): config").optionalObject("base")
+        let fingerprint = try trained?.optionalString("fingerprint")
+        guard fingerprint == base.fingerprint else {
             throw MCMError(
                 .incompatible,
-                "\(file.name): the base is \(trained ?? "not named"), expected \(base.fingerprint), which it was trained on"
+                "\(file.name): the base is \(fingerprint ?? "not named"), expected \(base.fingerprint), which it was trained on"
             )
         }
-        var options = try TrainerOptions(JSONObject(json("options"), name: "\(file.name): options"))
-        if let place { (options.rank, options.world) = place }
+        guard try trained?.optionalString("prediction_type") == base.predictionType.rawValue,
+            file.metadata["noise_schedule"] == base.scheduleDigest
+        else {
+            throw MCMError(
+                .incompatible, "\(file.name): the base has another noise schedule or prediction type, expected the same"
+            )
+        }
+        let saved = try TrainerOptions(JSONObject(json("options"), name: "\(file.name): options"))
+        let count = try JSONObject(config, name: "\(file.name): config").objects("modalities", count: 1...64).count
+        do {
+            try saved.check(modalities: count, numTrainTimesteps: base.schedule.numTrainTimesteps)
+        } catch let error as MCMError {
+            throw MCMError(.format, "\(file.name): \(error.message)")
+        }
+        var options = saved
+        change(&options)
         try self.init(base, config: config, InitialWeights(seed: 0), options)
         (step, examples, pending) = (try number("step"), try number("examples"), try number("pending"))
-        var buffers = [
-            ("parameters", parameters.values), ("first_moments", firstMoments), ("second_moments", secondMoments),
-        ]
-        if let ema { buffers.append(("ema", ema)) }
-        if pending > 0 { buffers.append(("gradients", parameters.gradients)) }
+        if pending > 0 && (options.rank, options.world) != (saved.rank, saved.world) {
+            throw MCMError(
+                .state,
+                "\(file.name): gradients of \(pending) examples of rank \(saved.rank) wait, expected none for another rank"
+            )
+        }
         let source = try CheckpointSource(file)
         for (name, buffer) in buffers {
             try source.withElements(name, shape: [parameters.count]) { $0.widen(into: buffer.data) }
@@ -92,8 +110,8 @@ extension Trainer {
     ///   averaged  whether with the moving average of its weights, if there is one
     ///   dtype     `.f16` or `.f32`
     public func writeModule(to path: String, averaged: Bool, dtype: DType) throws {
-        try checkFinite()
         let values = averaged ? ema ?? parameters.values : parameters.values
+        try checkFinite(values, averaged && ema != nil ? "ema" : "parameters")
         let tensors = try parameters.entries.map { entry in
             let elements = values.values[entry.range]
             if dtype == .f16, let bad = elements.first(where: { !Float16($0).isFinite }) {

@@ -1,3 +1,4 @@
+import Glibc
 import Kernels
 import Sampling
 
@@ -32,7 +33,7 @@ public struct TrainerOptions: Sendable, Equatable {
     public var clipNorm: Float = 1
     /// 0 for none.
     public var emaDecay: Float = 0.999
-    /// Steps in which the learning rate rises linearly.
+    /// Steps in which the learning rate rises linearly; at most all of them.
     public var warmupSteps = 200
     /// The step at which the learning rate has fallen to 0 along a cosine; 0 for a constant rate.
     public var totalSteps = 0
@@ -80,72 +81,14 @@ public struct TrainerOptions: Sendable, Equatable {
             throw fail("rank", "\(rank) of \(world)", "0 to world - 1 of 1 to 65536")
         }
         guard warmupSteps >= 0, totalSteps >= 0 else { throw fail("a number of steps", "negative", "0 or more") }
-        if totalSteps > 0 && warmupSteps > totalSteps {
-            throw fail("warmup_steps", warmupSteps, "at most total_steps, \(totalSteps)")
-        }
     }
 
     /// Of step `step`, counted from 0.
     func learningRate(_ step: Int) -> Float {
-        let warm = warmupSteps > 0 ? min(1, Float(step + 1) / Float(warmupSteps)) : 1
+        let warmup = totalSteps > 0 ? min(warmupSteps, totalSteps) : warmupSteps
+        let warm = warmup > 0 ? min(1, Float(step + 1) / Float(warmup)) : 1
         guard totalSteps > 0 else { return learningRate * warm }
         let progress = min(1, Double(step) / Double(totalSteps))
-        return learningRate * warm * Float(cosine(Double.pi * progress) / 2 + 0.5)
-    }
-}
-
-/// The timesteps that are trained on: how each is drawn, and what it counts.
-struct TimestepPlan {
-    private let first: Int
-    private let weights: [Float]  // mean 1
-    private let cumulative: [Double]?  // of drawing in proportion to the weights
-
-    init(_ options: TrainerOptions, _ schedule: NoiseSchedule, _ type: SchedulerConfig.PredictionType) {
-        let range = options.timestepRange ?? 0..<schedule.numTrainTimesteps
-        first = range.lowerBound
-        let raw = range.map { t in
-            let abar = Double(schedule.alphasCumprod[t])
-            let snr = abar / max(1 - abar, 1e-12)
-            switch options.weighting {
-            case .uniform: return 1.0
-            case .noise:
-                return min(
-                    max((1 / max(snr, 1e-12)).squareRoot(), Double(options.noiseRange.lowerBound)),
-                    Double(options.noiseRange.upperBound))
-            case .minSNR:
-                // An error of x_0 is one of epsilon times sqrt(1 / SNR), and one of v times sqrt(1 / (SNR + 1)).
-                let limited = min(snr, Double(options.minSNRGamma))
-                switch type {
-                case .sample: return limited
-                case .epsilon: return limited / max(snr, 1e-12)
-                case .vPrediction: return limited / (snr + 1)
-                }
-            }
-        }
-        let mean = max(raw.reduce(0, +) / Double(raw.count), 1e-30)
-        var sum = 0.0
-        cumulative =
-            options.timesteps == .uniform
-            ? nil
-            : raw.map {
-                sum += $0 / mean / Double(raw.count)
-                return sum
-            }
-        weights = options.timesteps == .uniform ? raw.map { Float($0 / mean) } : raw.map { _ in 1 }
-    }
-
-    /// The timestep for a number in [0, 1).
-    func timestep(_ u: Double) -> Int {
-        guard let cumulative else { return first + min(Int(u * Double(weights.count)), weights.count - 1) }
-        var low = 0, high = cumulative.count - 1  // the first whose sum exceeds u
-        while low < high {
-            let middle = (low + high) / 2
-            if cumulative[middle] > u { high = middle } else { low = middle + 1 }
-        }
-        return first + low
-    }
-
-    func weight(_ timestep: Int) -> Float {
-        weights.indices.contains(timestep - first) ? weights[timestep - first] : 0
+        return learningRate * warm * Float(cos(Double.pi * progress) / 2 + 0.5)
     }
 }

@@ -24,10 +24,17 @@ extension Trainer {
         guard (1...65536).contains(loop.accumulate) else {
             throw MCMError(.invalidArgument, "\(loop.accumulate) batches per step, expected 1 to 65536")
         }
-        guard pending == 0 else { throw MCMError(.state, "gradients of \(pending) examples wait to be applied") }
+        if options.totalSteps > 0 && end > options.totalSteps {
+            throw MCMError(
+                .invalidArgument,
+                "until_step is \(end), expected at most total_steps, \(options.totalSteps), when the learning rate is 0"
+            )
+        }
+        try checkMayStep()
         try checkIdle()
         isRunning = true
         defer { isRunning = false }
+        if step >= end, let path = loop.savePath { try save(to: path) }
         while step < end {
             let report = try step(loop, &source)
             let goesOn = progress(report)
@@ -40,18 +47,12 @@ extension Trainer {
 
     /// One step of several batches, or none.
     private func step(_ loop: LoopOptions, _ source: inout Source) throws -> Report {
-        let (before, table) = (examples, losses)
-        do {
+        try step {
             var sum = Report()
             for _ in 0..<loop.accumulate {
                 sum.add(try accumulate(loop.batch, from: &source), 1 / Float(loop.accumulate))
             }
-            try apply(&sum)
             return sum
-        } catch {
-            clear()
-            (examples, losses) = (before, table)
-            throw error
         }
     }
 }

@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
                                  modulator_tests, session_tests, attachment_tests, level_tests, memory_tests,
                                  thread_tests,    process_tests,
                                  training_tests,  training_bit_tests,     training_file_tests,
-                                 training_damage_tests, training_input_tests, training_option_tests,
+                                 training_damage_tests, training_mismatch_tests, training_input_tests, training_option_tests,
                                  training_null_tests, training_memory_tests};
     int passed = 0, failed = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)

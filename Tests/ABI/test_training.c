@@ -76,8 +76,8 @@ static void training_on_images_is_training_on_samples(void) {
     }
     float *first, *second;
     size_t count;
-    OK(mcm_trainer_get_buffers(a, &first, NULL, &count));
-    OK(mcm_trainer_get_buffers(b, &second, NULL, NULL));
+    OK(mcm_trainer_get_buffers(a, &first, NULL, NULL, &count));
+    OK(mcm_trainer_get_buffers(b, &second, NULL, NULL, NULL));
     for (size_t i = 0; i < count; i++) CHECK(fabsf(first[i] - second[i]) < 1e-3f);
     mcm_trainer_free(a);
     mcm_trainer_free(b);
@@ -121,7 +121,7 @@ static void training_state_and_losses(void) {
     float *parameters, *gradients;
     size_t count;
     mcm_trainer_state state = state_of_trainer(trainer);
-    OK(mcm_trainer_get_buffers(trainer, &parameters, &gradients, &count));
+    OK(mcm_trainer_get_buffers(trainer, &parameters, &gradients, NULL, &count));
     CHECK(state.modality_count == CONDITIONS && state.tensor_count > 20);
     CHECK(state.step == 0 && state.examples == 0 && state.pending == 0);
     CHECK(state.parameter_count == count && count > 1000);
@@ -172,6 +172,87 @@ static void training_state_and_losses(void) {
 }
 
 /* The parameters lie one after the other, by the names and shapes of the module's file. */
+/* Losses without learning: the same every time, with all conditions, and nothing else changes. */
+static void training_is_evaluated(void) {
+    open_sources(2);
+    mcm_trainer *trainer = trainer_on(ON_IMAGES);
+    mcm_train_report report = MCM_TRAIN_REPORT_INIT, again = MCM_TRAIN_REPORT_INIT, averaged = MCM_TRAIN_REPORT_INIT;
+    tiny_batch b, other;
+    OK(mcm_trainer_evaluate(trainer, images_of(&b, 0, 8), 0, &report));
+    CHECK(report.loss > 0 && fabsf(report.loss - report.base_loss) < 1e-6f && report.weighted_loss > 0);
+    CHECK(report.step == 0 && report.examples == 0);
+    for (int i = 0; i < 30; i++) OK(mcm_trainer_step(trainer, images_of(&b, 0, 8), NULL));
+    OK(mcm_trainer_accumulate(trainer, images_of(&other, 8, 4), NULL));
+
+    trainer_view before = view_of_trainer(trainer);
+    float untrained = report.loss, base = report.base_loss;
+    OK(mcm_trainer_evaluate(trainer, images_of(&b, 0, 8), 0, &report));
+    OK(mcm_trainer_evaluate(trainer, images_of(&b, 0, 8), 0, &again));
+    OK(mcm_trainer_evaluate(trainer, images_of(&b, 0, 8), 1, &averaged));
+    CHECK(report.loss < untrained && report.base_loss == base);
+    CHECK(again.loss == report.loss && again.weighted_loss == report.weighted_loss);
+    CHECK(averaged.loss != report.loss && averaged.base_loss == base && averaged.loss < untrained);
+    OK(mcm_trainer_evaluate_dataset(trainer, dataset, NULL, 8, 0, &again));
+    CHECK(again.loss == report.loss); /* its first examples are these */
+    OK(mcm_trainer_evaluate_dataset(trainer, dataset, bank, 40, 0, &again));
+    CHECK(again.loss > 0 && again.loss < again.base_loss);
+    FAILS(mcm_trainer_evaluate_dataset(trainer, dataset, bank, 41, 0, &again));
+    INVALID(mcm_trainer_evaluate_dataset(trainer, dataset, NULL, EXAMPLES + 1, 0, NULL));
+    INVALID(mcm_trainer_evaluate_dataset(trainer, dataset, NULL, 0, 0, NULL));
+    INVALID(mcm_trainer_evaluate_dataset(trainer, NULL, NULL, 4, 0, NULL));
+    INVALID(mcm_trainer_evaluate(trainer, NULL, 0, NULL));
+    INVALID(mcm_trainer_evaluate(NULL, &b.batch, 0, NULL));
+    INVALID(mcm_trainer_evaluate_dataset(NULL, dataset, NULL, 4, 0, NULL));
+    check_unchanged(__FILE__, __LINE__, trainer, &before);
+    mcm_trainer_free(trainer);
+    free_sources();
+}
+
+/* The moving average is a buffer too; what is written to it is what the averaged module is. */
+static void training_averages_are_the_callers_to_change(void) {
+    open_sources(1);
+    mcm_trainer *trainer = trainer_on(ON_IMAGES);
+    mcm_trainer_options options = quick_options();
+    float *parameters, *ema;
+    size_t count;
+    tiny_batch b;
+    for (int i = 0; i < 5; i++) OK(mcm_trainer_step(trainer, images_of(&b, 0, 8), NULL));
+    OK(mcm_trainer_get_buffers(trainer, &parameters, NULL, &ema, &count));
+    CHECK(memcmp(parameters, ema, count * sizeof(float)) != 0);
+    bytes files[2];
+    memcpy(ema, parameters, count * sizeof(float));
+    for (int averaged = 0; averaged < 2; averaged++) {
+        OK(mcm_trainer_write_modulator(trainer, path_in(scratch, "written"), averaged, MCM_F32));
+        files[averaged] = read_file(path_in(scratch, "written"));
+    }
+    CHECK(same_bytes(&files[0], &files[1]));
+    free(files[0].data);
+    free(files[1].data);
+    ema[3] = NAN;
+    OK(mcm_trainer_write_modulator(trainer, path_in(scratch, "written"), 0, MCM_F32));
+    STATUS(MCM_ERROR_STATE, mcm_trainer_write_modulator(trainer, path_in(scratch, "written"), 1, MCM_F32));
+    STATUS(MCM_ERROR_STATE, mcm_trainer_save(trainer, path_in(scratch, "saved")));
+    MESSAGE("ema");
+    mcm_trainer_free(trainer);
+
+    options.ema_decay = 0;
+    trainer = new_trainer(model, NULL, &options);
+    OK(mcm_trainer_get_buffers(trainer, NULL, NULL, &ema, NULL));
+    CHECK(ema == NULL);
+    static const char *const names[] = {"sketch", "labels", "photo"};
+    static const int32_t encodings[] = {MCM_ENCODING_GREY, MCM_ENCODING_ONE_HOT, MCM_ENCODING_RGB};
+    mcm_modality_info modality = MCM_MODALITY_INFO_INIT;
+    for (uint32_t i = 0; i < CONDITIONS; i++) {
+        OK(mcm_trainer_get_modality(trainer, i, &modality));
+        CHECK(strcmp(modality.name, names[i]) == 0 && modality.encoding == encodings[i]);
+    }
+    INVALID(mcm_trainer_get_modality(trainer, CONDITIONS, &modality));
+    INVALID(mcm_trainer_get_modality(trainer, 0, NULL));
+    INVALID(mcm_trainer_get_modality(NULL, 0, &modality));
+    mcm_trainer_free(trainer);
+    free_sources();
+}
+
 static void training_parameters_have_names(void) {
     open_sources(1);
     mcm_trainer *trainer = trainer_on(ON_IMAGES);
@@ -181,7 +262,7 @@ static void training_parameters_have_names(void) {
     uint64_t end = 0;
     int seen = 0;
     step_on(ON_IMAGES, trainer, 0, 4, NULL);
-    OK(mcm_trainer_get_buffers(trainer, &values, NULL, NULL));
+    OK(mcm_trainer_get_buffers(trainer, &values, NULL, NULL, NULL));
     char path[4096];
     snprintf(path, sizeof path, "%s", path_in(scratch, "named"));
     OK(mcm_trainer_write_modulator(trainer, path, 0, MCM_F32));
@@ -287,7 +368,7 @@ static void training_gives_a_module(void) {
     sample_with(module, from_file);
     sample_with(other, trained);
     SAME(from_file, trained, sizeof trained);
-    OK(mcm_trainer_get_buffers(next, &parameters, NULL, NULL));
+    OK(mcm_trainer_get_buffers(next, &parameters, NULL, NULL, NULL));
     parameters[0] = 70000; /* beyond half precision */
     STATUS(MCM_ERROR_STATE, mcm_trainer_write_modulator(next, path, 0, MCM_F16));
     OK(mcm_trainer_write_modulator(next, path, 1, MCM_F16));
@@ -400,6 +481,8 @@ const test training_tests[] = {
     {"training_on_images_is_training_on_samples", training_on_images_is_training_on_samples},
     {"training_info_of_data_and_banks", training_info_of_data_and_banks},
     {"training_state_and_losses", training_state_and_losses},
+    {"training_is_evaluated", training_is_evaluated},
+    {"training_averages_are_the_callers_to_change", training_averages_are_the_callers_to_change},
     {"training_parameters_have_names", training_parameters_have_names},
     {"training_gives_a_module", training_gives_a_module},
     {"training_loop", training_loop},

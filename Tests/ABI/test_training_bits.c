@@ -28,15 +28,23 @@ static void free_sources(void) {
 enum { MOMENTS = 12 };
 
 /* The k-th thing that is done; gradients wait after some. */
-static void do_one(mcm_trainer *trainer, int k) {
+static void do_one(mcm_trainer *trainer, int k, int alone) {
     tiny_batch b;
     switch (k % 6) {
-    case 0: OK(mcm_trainer_step(trainer, images_of(&b, 0, 5), NULL)); break;
+    case 0:
+        if (alone)
+            OK(mcm_trainer_step(trainer, images_of(&b, 0, 5), NULL));
+        else
+            OK(mcm_trainer_accumulate(trainer, images_of(&b, 0, 5), NULL));
+        break;
     case 1: OK(mcm_trainer_accumulate(trainer, samples_of(&b, 3, 3), NULL)); break;
     case 2: OK(mcm_trainer_accumulate_dataset(trainer, dataset, bank, 4, NULL)); break;
     case 3: OK(mcm_trainer_apply(trainer, NULL)); break;
-    case 4: OK(mcm_trainer_step_dataset(trainer, dataset, NULL, 7, NULL)); break;
-    case 5: OK(mcm_trainer_step_dataset(trainer, dataset, bank, 9, NULL)); break;
+    case 4: OK(mcm_trainer_accumulate_dataset(trainer, dataset, NULL, 7, NULL)); break;
+    case 5:
+        OK(mcm_trainer_apply(trainer, NULL));
+        if (alone) OK(mcm_trainer_step_dataset(trainer, dataset, bank, 9, NULL));
+        break;
     }
 }
 
@@ -51,10 +59,10 @@ static void training_goes_on_as_if_never_stopped(void) {
         options.world = 1 + (uint32_t)stop % 3;
         options.rank = options.world - 1;
         mcm_trainer *through = new_trainer(model, NULL, &options), *stopped = new_trainer(model, NULL, &options);
-        for (int k = 0; k < MOMENTS; k++) do_one(through, k);
+        for (int k = 0; k < MOMENTS; k++) do_one(through, k, options.world == 1);
         for (int k = 0; k < MOMENTS; k++) {
             if (k != stop && stop != MOMENTS) { /* or at every moment */
-                do_one(stopped, k);
+                do_one(stopped, k, options.world == 1);
                 continue;
             }
             mcm_trainer_state before = state_of_trainer(stopped);
@@ -63,7 +71,7 @@ static void training_goes_on_as_if_never_stopped(void) {
             OK(mcm_trainer_resume(model, NULL, path, NULL, &stopped));
             mcm_trainer_state after = state_of_trainer(stopped);
             SAME(&before, &after, sizeof before);
-            do_one(stopped, k);
+            do_one(stopped, k, options.world == 1);
         }
         check_same_and_free(through, stopped);
     }
@@ -146,9 +154,9 @@ static void training_on_two_ranks(void) {
             options.world = 2;
             options.rank = r;
             ranks[r] = new_trainer(model, NULL, &options);
-            OK(mcm_trainer_get_buffers(ranks[r], &parameters[r], &gradients[r], &count));
+            OK(mcm_trainer_get_buffers(ranks[r], &parameters[r], &gradients[r], NULL, &count));
         }
-        OK(mcm_trainer_get_buffers(one, &parameters[2], NULL, NULL));
+        OK(mcm_trainer_get_buffers(one, &parameters[2], NULL, NULL, NULL));
         double largest = 0, difference = 0;
         for (uint32_t i = 0; i < 6; i++) {
             for (uint32_t r = 0; r < 2; r++) accumulate_on(kind, ranks[r], 6 * (i % 2) + 3 * r, 3);
@@ -173,7 +181,7 @@ static void training_on_two_ranks(void) {
 }
 
 static void *train_a_while(void *trainer) {
-    for (int k = 0; k < 4 * MOMENTS; k++) do_one(trainer, k);
+    for (int k = 0; k < 4 * MOMENTS; k++) do_one(trainer, k, 1);
     return NULL;
 }
 

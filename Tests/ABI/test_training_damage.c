@@ -115,7 +115,7 @@ static size_t header_end(const bytes *file) {
 
 static void training_with_a_damaged_bank(void) {
     open_sources();
-    bytes file = read_file(new_bank_file(model, dataset, "sound", 30));
+    bytes file = read_file(new_bank_file(model, dataset, "sound bank", 30));
     size_t records = 30 * (2 * SIDE * SIDE + 24);
     check_cut_short(&file, opens_bank);
     CHECK(opened_with_changes(&file, file.size - records, file.size, 150, opens_bank) == 0);

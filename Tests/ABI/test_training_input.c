@@ -228,7 +228,7 @@ static void training_that_overflows(void) {
             trainer_view before = view_of_trainer(trainer);
             mcm_status status = mcm_trainer_step(trainer, &s, NULL);
             float *now;
-            OK(mcm_trainer_get_buffers(trainer, &now, NULL, &count));
+            OK(mcm_trainer_get_buffers(trainer, &now, NULL, NULL, &count));
             for (size_t p = 0; p < count; p++) CHECK(isfinite(now[p]));
             if (status == MCM_OK) { /* norms may make small numbers of it */
                 free_view(&before);
@@ -241,14 +241,14 @@ static void training_that_overflows(void) {
         mcm_trainer_free(trainer);
     }
 
-    OK(mcm_trainer_get_buffers(ok.trainer, &parameters, &gradients, &count));
+    OK(mcm_trainer_get_buffers(ok.trainer, &parameters, &gradients, NULL, &count));
     mcm_batch *b = &ok.batch.batch;
     static const float bad[] = {NAN, INFINITY, 1e30f, -3e38f};
     for (int i = 0; i < 4; i++) {
         mcm_trainer *trainer = new_trainer(ok.model, NULL, NULL);
         OK(mcm_trainer_step(trainer, b, NULL));
         float *p, *g;
-        OK(mcm_trainer_get_buffers(trainer, &p, &g, NULL));
+        OK(mcm_trainer_get_buffers(trainer, &p, &g, NULL, NULL));
         for (size_t k = 0; k < count; k++) p[k] = bad[i];
         REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_step(trainer, b, NULL));
         MESSAGE("step 2");

@@ -151,8 +151,8 @@ static void training_null_to_trainers(void) {
     INVALID(mcm_trainer_step_dataset(ok.trainer, NULL, ok.bank, 1, NULL));
     INVALID(mcm_trainer_accumulate_dataset(NULL, ok.dataset, ok.bank, 1, NULL));
     INVALID(mcm_trainer_accumulate_dataset(ok.trainer, NULL, ok.bank, 1, NULL));
-    INVALID(mcm_trainer_get_buffers(NULL, &values, &values, &count));
-    OK(mcm_trainer_get_buffers(ok.trainer, NULL, NULL, NULL));
+    INVALID(mcm_trainer_get_buffers(NULL, &values, &values, NULL, &count));
+    OK(mcm_trainer_get_buffers(ok.trainer, NULL, NULL, NULL, NULL));
     INVALID(mcm_trainer_get_state(NULL, &state));
     INVALID(mcm_trainer_get_state(ok.trainer, NULL));
     INVALID(mcm_trainer_get_losses(NULL, MCM_LOSSES_TIMESTEP, 0, &losses));

@@ -213,8 +213,8 @@ trainer_view view_of_trainer(mcm_trainer *trainer) {
     trainer_view view = {.state = state_of_trainer(trainer)};
     float *parameters, *gradients;
     int finite = 1;
-    OK(mcm_trainer_get_buffers(trainer, &parameters, &gradients, &view.count));
-    for (size_t i = 0; i < view.count; i++) finite &= isfinite(parameters[i]) != 0;
+    OK(mcm_trainer_get_buffers(trainer, &parameters, &gradients, NULL, &view.count));
+    for (size_t i = 0; i < view.count; i++) finite &= isfinite(parameters[i]) && isfinite(gradients[i]);
     if (finite) view.file = saved(trainer); /* others are not saved */
     view.parameters = copied(parameters, view.count);
     view.gradients = copied(gradients, view.count);

@@ -47,6 +47,13 @@ struct WriterTests {
         try SafetensorsWriter.write(Self.tensors, to: folder.path + "/old")
         let mapped = try MappedFile(path: folder.path + "/old")
         try #expect(SafetensorsFile(mapped, name: "old").names.count == 4)
+        // Its mode stays, and so does a link to it.
+        #expect(chmod(folder.path + "/old", 0o640) == 0 && symlink("old", folder.path + "/link") == 0)
+        try SafetensorsWriter.write([], to: folder.path + "/link")
+        var status = stat()
+        #expect(lstat(folder.path + "/link", &status) == 0 && status.st_mode & S_IFMT == S_IFLNK)
+        #expect(lstat(folder.path + "/old", &status) == 0 && status.st_mode & 0o7777 == 0o640)
+        try #expect(SafetensorsFile(MappedFile(path: folder.path + "/old"), name: "old").names.isEmpty)
         expectFailure(.io, "/none/x: No such file or directory") {
             try SafetensorsWriter.write(Self.tensors, to: folder.path + "/none/x")
         }

@@ -102,7 +102,7 @@ import Testing
             (.init(name: "images", shape: [1, 8, 8, 3], values: Array(repeating: 0, count: 192)), .incompatible),
         ]
         for (tensor, kind) in bad {
-            try SafetensorsWriter.write([tensor], to: folder("data"))
+            try SafetensorsWriter.write([tensor, images("sketch", [1, 8, 8, 1])], to: folder("data"))
             let error = #expect(throws: MCMError.self) {
                 var source = try Source(Dataset(open(folder("data"))), bank: nil, for: trainer)
                 _ = try trainer.step(1, from: &source)

@@ -100,7 +100,6 @@ import Testing
             { $0.learningRate = .nan }, { $0.learningRate = -1 }, { $0.beta1 = 1 }, { $0.emaDecay = 1 },
             { $0.dropout = [0.1, 0.2, 0.3] }, { $0.dropout = [1.5] }, { $0.timestepRange = 5..<5 },
             { $0.timestepRange = 0..<100_000 }, { $0.rank = 1 }, { $0.world = 0 },
-            { ($0.warmupSteps, $0.totalSteps) = (10, 5) },
         ]
         for (i, change) in changes.enumerated() {
             var options = TrainerOptions()

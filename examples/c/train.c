@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
 
     mcm_trainer_options options = MCM_TRAINER_OPTIONS_INIT;
     options.total_steps = steps; /* the learning rate falls to 0 by then */
-    options.warmup_steps = (uint32_t)(steps < 200 ? steps / 4 : 50);
+    options.warmup_steps = 50;
     options.ema_decay = 0.99f;
     mcm_trainer *trainer;
     CHECK(mcm_trainer_create(model, NULL, config, &options, &trainer));

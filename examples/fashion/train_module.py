@@ -49,7 +49,10 @@ def arguments():
     p.add_argument("--dropout", type=float, default=0.3, help="how often each modality is withheld")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--seed", type=int, default=0)
-    return p.parse_args()
+    a = p.parse_args()
+    if a.bank and a.timesteps != "uniform":
+        p.error("--timesteps weighted wants --bank 0: timesteps of a bank are drawn evenly")
+    return a
 
 
 def make_dataset(data, cache, examples):

@@ -45,7 +45,7 @@ out.mkdir(parents=True, exist_ok=True)
 images, sketches = (np.load(options.images), np.load(options.sketches)) if options.images else drawn_garments(2000)
 mcm.write_dataset(out / "examples.safetensors", images, sketch=sketches)
 dataset, model = mcm.Dataset(out / "examples.safetensors"), mcm.Model.open(options.base)
-trainer = mcm.Trainer(model, CONFIG, total_steps=options.steps, warmup_steps=min(50, options.steps), ema_decay=0.99)
+trainer = mcm.Trainer(model, CONFIG, total_steps=options.steps, warmup_steps=50, ema_decay=0.99)
 mcm.train(trainer, dataset, batch=options.batch, save=out / "state", callback=lambda report: report.step % 20 or print(
     f"step {report.step}: loss {report.loss:.4f}, of the model alone {report.base_loss:.4f}", flush=True))
 trainer.write_modulator(out / "module.mcm.safetensors")

@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import multiprocessing
 import tempfile
+import time
 from typing import Any
 
 import mcm
@@ -62,6 +63,8 @@ if __name__ == "__main__":
     parser.add_argument("--rank", type=int, help="which this is; by default all are started and compared with one")
     parser.add_argument("--folder", help="where processes meet and rank 0 writes the weights; with --rank")
     options = parser.parse_args()
+    if options.batch % options.world:
+        parser.error(f"--batch is {options.batch}, expected a multiple of --world, {options.world}")
     if options.rank is not None:
         work(options.rank, options.world, [], options)
         raise SystemExit
@@ -72,8 +75,12 @@ if __name__ == "__main__":
     for process in processes:
         process.start()
     work(0, 1, [], options)
-    for process in processes:
-        process.join()
+    while any(process.is_alive() for process in processes):
+        if any(process.exitcode for process in processes):  # the others would wait for it
+            for process in processes:
+                process.terminate()
+            raise SystemExit("a process failed")
+        time.sleep(0.05)
     many, one = (np.load(f"{options.folder}/weights-{k}.npy") for k in (options.world, 1))
     difference = np.linalg.norm(many - one) / np.linalg.norm(one)
     print(f"{options.world} processes ({'gloo' if HAS_TORCH else 'pipes'}) and one differ by {difference:.1e}")

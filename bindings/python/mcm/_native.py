@@ -224,6 +224,8 @@ class BankInfo(Struct):
         ("width", c_uint32),
         ("height", c_uint32),
         ("channels", c_uint32),
+        ("first_timestep", c_uint32),
+        ("end_timestep", c_uint32),
         ("count", c_uint64),
         ("base_fingerprint", c_char * 24),
         ("image_fingerprint", c_char * 24),
@@ -265,6 +267,9 @@ class ResumeOptions(Struct):
         ("threads", c_uint32),
         ("rank", c_uint32),
         ("world", c_uint32),
+        ("total_steps", c_uint64),
+        ("learning_rate", c_float),
+        ("reserved", c_uint32),
     ]
 
 
@@ -447,11 +452,18 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_trainer_clear": (c_int32, c_void_p),
     "mcm_trainer_step_dataset": (c_int32, c_void_p, c_void_p, c_void_p, c_uint32, POINTER(TrainReport)),
     "mcm_trainer_accumulate_dataset": (c_int32, c_void_p, c_void_p, c_void_p, c_uint32, POINTER(TrainReport)),
-    "mcm_trainer_get_buffers": (c_int32, c_void_p, POINTER(c_void_p), POINTER(c_void_p), POINTER(c_size_t)),
+    "mcm_trainer_evaluate": (c_int32, c_void_p, POINTER(Batch), c_int32, POINTER(TrainReport)),
+    "mcm_trainer_evaluate_dataset": (
+        c_int32, c_void_p, c_void_p, c_void_p, c_uint32, c_int32, POINTER(TrainReport),
+    ),
+    "mcm_trainer_get_buffers": (
+        c_int32, c_void_p, POINTER(c_void_p), POINTER(c_void_p), POINTER(c_void_p), POINTER(c_size_t),
+    ),
     "mcm_parameter_info_init": (None, POINTER(ParameterInfo), c_uint32),
     "mcm_trainer_get_parameter": (c_int32, c_void_p, c_uint32, POINTER(ParameterInfo)),
     "mcm_trainer_state_init": (None, POINTER(TrainerState), c_uint32),
     "mcm_trainer_get_state": (c_int32, c_void_p, POINTER(TrainerState)),
+    "mcm_trainer_get_modality": (c_int32, c_void_p, c_uint32, POINTER(ModalityInfo)),
     "mcm_losses_init": (None, POINTER(Losses), c_uint32),
     "mcm_trainer_get_losses": (c_int32, c_void_p, c_int32, c_uint32, POINTER(Losses)),
     "mcm_trainer_reset_losses": (c_int32, c_void_p),

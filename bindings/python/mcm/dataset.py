@@ -128,6 +128,8 @@ class Bank(Owner):
     """Of the model."""
     image_fingerprint: str
     """Of the data set."""
+    timesteps: tuple[int, int]
+    """(first, end): records are of first .. end - 1."""
 
     def __init__(self, path: PathLike) -> None:
         handle = Handle(lib.mcm_bank_free)
@@ -138,6 +140,7 @@ class Bank(Owner):
         self.shape = (info.count, info.channels, info.height, info.width)
         self.base_fingerprint = info.base_fingerprint.decode()
         self.image_fingerprint = info.image_fingerprint.decode()
+        self.timesteps = (info.first_timestep, info.end_timestep)
 
     def __len__(self) -> int:
         return self.shape[0]

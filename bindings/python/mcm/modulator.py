@@ -33,6 +33,11 @@ class Modality:
     """"nearest", "area" or "bilinear": used when an image is not of the sample's size."""
 
 
+def modality_from(info: native.ModalityInfo) -> Modality:
+    encoding, resize = ENCODINGS.get(info.encoding, "unknown"), RESIZES.get(info.resize, "unknown")
+    return Modality(info.name.decode(), info.channels, encoding, resize)
+
+
 @dataclass(frozen=True)
 class ModulatorInfo:
     """What a module is."""
@@ -70,8 +75,7 @@ class Modulator(Owner):
     def _modality(self, index: int) -> Modality:
         info = native.ModalityInfo()
         lib.mcm_modulator_get_modality(self._handle, index, byref(info))
-        encoding, resize = ENCODINGS.get(info.encoding, "unknown"), RESIZES.get(info.resize, "unknown")
-        return Modality(info.name.decode(), info.channels, encoding, resize)
+        return modality_from(info)
 
     @classmethod
     def open(cls, path: PathLike) -> Modulator:

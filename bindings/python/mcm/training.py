@@ -18,7 +18,7 @@ from ._native import Handle, Owner, lib
 from .dataset import Bank, Dataset
 from .errors import InvalidArgument
 from .model import Model
-from .modulator import Modality, Modulator
+from .modulator import Modality, Modulator, modality_from
 from .training_options import NativeOptions, TrainerOptions, choice
 
 if TYPE_CHECKING:
@@ -128,8 +128,6 @@ class Trainer(Owner):
     built), UnsupportedError (a model with a class input or a learned variance), OutOfMemory.
     """
 
-    _modalities: Optional[tuple[Modality, ...]] = None
-
     def __init__(
         self, base: Union[Model, Bank], config: Union[str, Mapping[str, Any]], **options: Unpack[TrainerOptions]
     ) -> None:
@@ -157,14 +155,26 @@ class Trainer(Owner):
 
     @classmethod
     def resume(
-        cls, base: Union[Model, Bank], path: PathLike, threads: int = 0, rank: int = 0, world: int = 0
+        cls,
+        base: Union[Model, Bank],
+        path: PathLike,
+        threads: int = 0,
+        rank: int = 0,
+        world: int = 0,
+        total_steps: int = 0,
+        learning_rate: float = 0,
     ) -> Trainer:
         """Go on from a file that `save` has written: the weights will be those of a trainer that never stopped, bit for
         bit. threads: as of `Model.open`; only with a bank. rank, world: as in `TrainerOptions`, for one file to serve all
-        processes; with world 0 as saved. Raises also IOFailure, and IncompatibleError for another model.
+        processes. total_steps, learning_rate: to go on for longer. What is 0 is as saved. Raises also IOFailure,
+        IncompatibleError for another model, and StateError for gradients that wait in the file of another rank.
         """
         options = native.ResumeOptions(
-            threads=convert.u32("threads", threads), rank=convert.u32("rank", rank), world=convert.u32("world", world)
+            threads=convert.u32("threads", threads),
+            rank=convert.u32("rank", rank),
+            world=convert.u32("world", world),
+            total_steps=convert.u64("total_steps", total_steps),
+            learning_rate=learning_rate,
         )
         handle = Handle(lib.mcm_trainer_free)
         lib.mcm_trainer_resume(*_base(base), convert.path(path), byref(options), byref(handle))
@@ -201,12 +211,32 @@ class Trainer(Owner):
         """Add a batch's gradients to those accumulated. Arguments and errors as for `step`."""
         return self._learn(lib.mcm_trainer_accumulate, images, samples, conditions)
 
+    def evaluate(
+        self,
+        images: Optional[ImagesLike] = None,
+        samples: Optional[npt.ArrayLike] = None,
+        conditions: Optional[Mapping[str, ImagesLike]] = None,
+        averaged: bool = True,
+    ) -> TrainReport:
+        """The losses of a batch, without learning from it: timesteps are spread over their range; they and the noise are
+        the same in each call; no condition is withheld. averaged: as of `modulator`. Other arguments and errors as for
+        `step`.
+        """
+        return self._learn(lib.mcm_trainer_evaluate, images, samples, conditions, averaged)
+
+    def evaluate_dataset(
+        self, dataset: Dataset, count: int, bank: Optional[Bank] = None, averaged: bool = True
+    ) -> TrainReport:
+        """`evaluate` on the first `count` examples of a data set, or records of a bank."""
+        return self._draw(lib.mcm_trainer_evaluate_dataset, dataset, count, bank, averaged)
+
     def _learn(
         self,
         function: Any,
         images: Optional[ImagesLike],
         samples: Optional[npt.ArrayLike],
         conditions: Optional[Mapping[str, ImagesLike]],
+        *more: object,
     ) -> TrainReport:
         given = Conditions(conditions or {})
         batch = native.Batch(conditions=given._as_parameter_, condition_count=len(given.images))
@@ -220,7 +250,7 @@ class Trainer(Owner):
         else:
             raise InvalidArgument(f"{'neither' if images is None else 'both'} images and samples given, expected one")
         report = native.TrainReport()
-        function(self._handle, byref(batch), byref(report))
+        function(self._handle, byref(batch), *more, byref(report))
         return report_from(report)
 
     def apply(self) -> TrainReport:
@@ -247,17 +277,19 @@ class Trainer(Owner):
         """`accumulate` with the next `count` examples, as `step_dataset`."""
         return self._draw(lib.mcm_trainer_accumulate_dataset, dataset, count, bank)
 
-    def _draw(self, function: Any, dataset: Dataset, count: int, bank: Optional[Bank]) -> TrainReport:
+    def _draw(
+        self, function: Any, dataset: Dataset, count: int, bank: Optional[Bank], *more: object
+    ) -> TrainReport:
         report = native.TrainReport()
         bank_handle = None if bank is None else bank._handle
-        function(self._handle, dataset._handle, bank_handle, convert.u32("count", count), byref(report))
+        function(self._handle, dataset._handle, bank_handle, convert.u32("count", count), *more, byref(report))
         return report_from(report)
 
     def _buffer(self, index: int) -> FloatArray:
-        addresses, count = (c_void_p(), c_void_p()), c_size_t()
+        addresses, count = (c_void_p(), c_void_p(), c_void_p()), c_size_t()
         handle = self._handle
-        lib.mcm_trainer_get_buffers(handle, byref(addresses[0]), byref(addresses[1]), byref(count))
-        return np.asarray(_Buffer(handle, addresses[index].value, count.value))
+        lib.mcm_trainer_get_buffers(handle, *map(byref, addresses), byref(count))
+        return np.asarray(_Buffer(handle, addresses[index].value, count.value if addresses[index] else 0))
 
     @property
     def parameters(self) -> FloatArray:
@@ -280,6 +312,15 @@ class Trainer(Owner):
     @gradients.setter
     def gradients(self, values: npt.ArrayLike) -> None:
         self._assign("gradients", self._buffer(1), values)
+
+    @property
+    def ema(self) -> FloatArray:
+        """The moving average of the parameters, likewise; empty if there is none. Writing `parameters` does not change it."""
+        return self._buffer(2)
+
+    @ema.setter
+    def ema(self, values: npt.ArrayLike) -> None:
+        self._assign("ema", self._buffer(2), values)
 
     @staticmethod
     def _assign(name: str, buffer: FloatArray, values: npt.ArrayLike) -> None:
@@ -333,10 +374,12 @@ class Trainer(Owner):
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """What the module follows."""
-        if self._modalities is None:
-            with self.modulator(averaged=False) as modulator:
-                self._modalities = modulator.modalities
-        return self._modalities
+        return tuple(self._modality(index) for index in range(self.state.modality_count))
+
+    def _modality(self, index: int) -> Modality:
+        info = native.ModalityInfo()
+        lib.mcm_trainer_get_modality(self._handle, index, byref(info))
+        return modality_from(info)
 
     def save(self, path: PathLike) -> None:
         """Write all of the trainer, at once or not at all, for `resume`.

@@ -135,7 +135,7 @@ def train(
     )
     interval = convert.u32("save_every", save_every)
     reports: list[TrainReport] = []
-    done = saved = trainer.state.step
+    done, saved = trainer.state.step, -1
     total = until_step or trainer.state.total_steps or None
 
     def keep() -> None:

@@ -24,9 +24,9 @@ class TrainerOptions(TypedDict, total=False):
     """Options of a `Trainer`; each may be left out."""
 
     warmup_steps: int
-    """In which the learning rate rises from 0; 200."""
+    """In which the learning rate rises from 0, at most total_steps; 200."""
     total_steps: int
-    """By which it has fallen to 0 along a cosine; 0: it stays."""
+    """By which it has fallen to 0 along a cosine, and after which no step can be taken; 0: it stays."""
     seed: int
     """Of the first weights, of timesteps, noise, dropout and the order of examples; 0."""
     learning_rate: float
@@ -61,7 +61,8 @@ class TrainerOptions(TypedDict, total=False):
     rank: int
     """Of several processes that share each step, which this is; 0."""
     world: int
-    """Of how many; 1. Each draws timesteps, noise and examples of its own."""
+    """Of how many; 1. Each draws timesteps, noise and examples of its own, accumulates, and applies the mean of all; it
+    cannot take steps alone."""
     dropout: Union[float, Sequence[float]]
     """How often a modality is withheld, for any subset to work later: one number, or one per modality; 0.3."""
     threads: int

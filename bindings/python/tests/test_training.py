@@ -328,9 +328,37 @@ def test_datasets_and_banks(model, dataset, bank):
 
 
 def test_bank_of_other_images(model, bank, tmp_path):
-    mcm.write_dataset(tmp_path / "d", IMAGES[::-1])
+    mcm.write_dataset(tmp_path / "d", IMAGES[::-1], sketch=IMAGES)
     with make(bank) as trainer, pytest.raises(mcm.IncompatibleError, match="other images"):
         trainer.step_dataset(mcm.Dataset(tmp_path / "d"), 4, bank)
+    mcm.write_dataset(tmp_path / "d", IMAGES, sketches=IMAGES)
+    with make(bank) as trainer, pytest.raises(mcm.IncompatibleError, match='"sketches", expected some'):
+        trainer.step_dataset(mcm.Dataset(tmp_path / "d"), 4, bank)
+
+
+def test_evaluate(model, bank, dataset):
+    with make(model) as trainer:
+        before, state = trainer.parameters.copy(), trainer.state
+        report = trainer.evaluate(**batch(0, 8))
+        assert 0 < report.loss < 1 and report.loss == pytest.approx(report.base_loss, abs=1e-6) and report.step == 0
+        again = trainer.evaluate_dataset(dataset, 8)
+        assert (again.loss, again.weighted_loss) == (report.loss, report.weighted_loss)
+        assert trainer.evaluate_dataset(dataset, 12, bank, averaged=False).loss > 0
+        assert np.array_equal(trainer.parameters, before) and trainer.state == state
+        with pytest.raises(mcm.InvalidArgument, match="expected 1 to"):
+            trainer.evaluate_dataset(dataset, len(dataset) + 1)
+
+
+def test_ema(model, tmp_path):
+    with make(model, ema_decay=0.9) as trainer:
+        trainer.step(**batch(0, 4))
+        assert trainer.ema.shape == trainer.parameters.shape and not np.array_equal(trainer.ema, trainer.parameters)
+        trainer.ema = trainer.parameters
+        for averaged in (False, True):
+            trainer.write_modulator(tmp_path / str(averaged), averaged, dtype="f32")
+        assert (tmp_path / "True").read_bytes() == (tmp_path / "False").read_bytes()
+    with make(model, ema_decay=0) as trainer:
+        assert trainer.ema.size == 0
 
 
 def test_buffers(model, trainer):
@@ -386,8 +414,11 @@ def test_resume(model, bank, dataset, tmp_path):
     with make(model) as saved, make(model, rank=1, world=2) as second:
         saved.save(tmp_path / "t")
         with mcm.Trainer.resume(model, tmp_path / "t", rank=1, world=2) as resumed:
+            with pytest.raises(mcm.StateError, match="one of 2"):
+                resumed.step_dataset(dataset, 4)
             for trainer in (second, resumed):
-                trainer.step_dataset(dataset, 4)
+                trainer.accumulate_dataset(dataset, 4)
+                trainer.apply()
             assert resumed.state.examples == 8 and np.array_equal(resumed.parameters, second.parameters)
     with pytest.raises(mcm.FormatError, match="no trainer's file"):
         mcm.Trainer.resume(model, FASHION / "module.mcm.safetensors")
@@ -578,7 +609,13 @@ def test_train(model, dataset, tmp_path):
         with mcm.Trainer.resume(model, tmp_path / "t") as saved:
             assert saved.state == whole.state
             assert len(mcm.train(saved, dataset)) == 0  # at its end
-            assert list(mcm.train(saved, dataset, batch=2, steps=6).step) == [5, 6]
+            with pytest.raises(mcm.InvalidArgument, match="at most total_steps, 4"):
+                mcm.train(saved, dataset, batch=2, steps=6)
+        with mcm.Trainer.resume(model, tmp_path / "t", total_steps=6, learning_rate=1e-3) as longer:
+            assert list(mcm.train(longer, dataset, batch=2, save=tmp_path / "longer").step) == [5, 6]
+            (tmp_path / "longer").unlink()
+            assert len(mcm.train(longer, dataset, save=tmp_path / "longer")) == 0  # at its end: is saved
+            assert mcm.Trainer.resume(model, tmp_path / "longer").state == longer.state
 
 
 def test_train_saves(model, trainer, dataset, tmp_path):
