@@ -73,7 +73,7 @@ import Testing
         _ = try record(5)
         let bytes = try read(folder("bank"))
         func fails(_ bytes: [UInt8], _ part: String) throws {
-            try bytes.withUnsafeBytes { bytes in
+            bytes.withUnsafeBytes { bytes in
                 let error = #expect(throws: MCMError.self) {
                     try Bank(MemoryFile(borrowing: bytes), name: "bank")
                 }
