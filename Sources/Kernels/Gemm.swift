@@ -25,6 +25,13 @@ public struct StoredFloats {
         }
     }
 
+    /// Some of them.
+    public subscript(_ range: Range<Int>) -> StoredFloats {
+        StoredFloats(
+            element, base + range.lowerBound * element.size, count: range.count,
+            gradient: gradient.map { $0 + range.lowerBound })
+    }
+
     /// All of them, widened.
     public func widen(into target: UnsafeMutablePointer<Float>) {
         switch element {
