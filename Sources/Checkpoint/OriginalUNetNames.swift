@@ -8,7 +8,7 @@ struct OriginalUNetNames {
     private let down, up: [Int: Place]
     private let names: Set<String>
     /// Of attention without text, whose queries, keys and values are one tensor, head by head.
-    private static let headChannels = 32
+    static let headChannels = 32
 
     /// Blocks have no numbers of their own: one ends with its downsampling, or upsampling, convolution.
     init(_ names: [String]) {

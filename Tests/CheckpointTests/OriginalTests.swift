@@ -1,3 +1,4 @@
+import Glibc
 import Kernels
 import TestSupport
 import Testing
@@ -86,5 +87,58 @@ struct OriginalTests {
                         values: [1, 2, 3, 4]))
             }
         ) { file in expectFailure(.format, "has shape [4], expected one") { try OriginalCheckpoint(file) } }
+    }
+}
+
+/// Configs of the real models, whose files are all holes here.
+struct OriginalConfigTests {
+    @Test func areThoseOfDiffusers() throws {
+        let folder = try TemporaryFolder()
+        let path = fixturesFolder + "original.json"
+        let json = try MappedFile(path: path).withBytes { try JSONValue(parsing: $0, name: path) }
+        guard case .array(let cases) = json else { throw MCMError(.format, "\(path): no cases") }
+        for value in cases {
+            let model = try JSONObject(value, name: path)
+            let name = try model.string("name")
+            let file = try Self.hollow(model.object("shapes"), in: folder, name)
+            let checkpoint = try OriginalCheckpoint(file)
+            #expect(name.hasPrefix(checkpoint.family.rawValue))
+            try Self.expect(checkpoint.unetConfig, has: model.object("unet"), "\(name) unet")
+            try Self.expect(checkpoint.vaeConfig, has: model.object("vae"), "\(name) vae")
+            let texts = try model.objects("texts")
+            #expect(checkpoint.textConfigs.count == texts.count)
+            for (config, text) in zip(checkpoint.textConfigs, texts) {
+                try Self.expect(config, has: text, "\(name) text")
+            }
+        }
+        #expect(cases.count == 5)
+    }
+
+    private static func expect(_ config: JSONValue, has expected: JSONObject, _ what: String) throws {
+        guard case .object(let members) = config else { throw MCMError(.format, "\(what): no object") }
+        for (key, value) in expected.members {
+            switch (members[key], value) {
+            case (.number(let a), .integer(let b)): #expect(a == Double(b), "\(what): \(key)")
+            default: #expect(members[key] == value, "\(what): \(key)")
+            }
+        }
+    }
+
+    private static func hollow(_ shapes: JSONObject, in folder: TemporaryFolder, _ name: String) throws
+        -> SafetensorsFile
+    {
+        var header = "{", end = 0
+        for key in shapes.members.keys.sorted() {
+            let shape = try shapes.ints(key)
+            let begin = end
+            end += 2 * shape.reduce(1, *)
+            let dimensions = shape.map(String.init).joined(separator: ",")
+            header += header.utf8.count > 1 ? "," : ""
+            header += #""\#(key)":{"dtype":"F16","shape":[\#(dimensions)],"data_offsets":[\#(begin),\#(end)]}"#
+        }
+        let bytes = safetensors(Array((header + "}").utf8), data: [])
+        try folder.add(name, bytes)
+        guard truncate("\(folder.path)/\(name)", bytes.count + end) == 0 else { throw systemError(name) }
+        return try SafetensorsFile(MappedFile(path: "\(folder.path)/\(name)"), name: name)
     }
 }

@@ -145,8 +145,72 @@ def case_tensors(name, prefix_parts, expected):
     return {key: value.half().contiguous().clone() for key, value in tensors.items()}
 
 
+SD1 = dict(in_channels=4, out_channels=4, block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768,
+           attention_head_dim=8, down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+           up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3)
+REAL = {
+    "sd1": SD1,
+    "sd1-inpainting": SD1 | dict(in_channels=9),
+    "sd2": SD1 | dict(cross_attention_dim=1024, attention_head_dim=[5, 10, 20, 20], use_linear_projection=True),
+    "sdxl": dict(in_channels=4, out_channels=4, block_out_channels=[320, 640, 1280], cross_attention_dim=2048,
+                 attention_head_dim=[5, 10, 20], use_linear_projection=True, transformer_layers_per_block=[1, 2, 10],
+                 addition_embed_type="text_time", addition_time_embed_dim=256, sample_size=128,
+                 projection_class_embeddings_input_dim=2816,
+                 down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+                 up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"]),
+    "ldm": dict(in_channels=3, out_channels=3, block_out_channels=[224, 448, 672, 896], attention_head_dim=32,
+                down_block_types=["DownBlock2D"] + ["AttnDownBlock2D"] * 3,
+                up_block_types=["AttnUpBlock2D"] * 3 + ["UpBlock2D"]),
+}
+KL = dict(in_channels=3, out_channels=3, latent_channels=4, block_out_channels=[128, 256, 512, 512], layers_per_block=2,
+          down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4)
+VQ = dict(in_channels=3, out_channels=3, latent_channels=3, block_out_channels=[128, 256, 512], layers_per_block=2,
+          num_vq_embeddings=8192, down_block_types=["DownEncoderBlock2D"] * 3, up_block_types=["UpDecoderBlock2D"] * 3)
+CLIP_L = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+              hidden_act="quick_gelu", vocab_size=49408, max_position_embeddings=77)
+CLIP_H = CLIP_L | dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
+                       hidden_act="gelu")
+CLIP_G = CLIP_L | dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20,
+                       hidden_act="gelu", projection_dim=1280)
+
+
+def real_models():
+    """Names and shapes of weights of the real models in the original layout, and diffusers' configs of them."""
+    cases = []
+    for name, config in REAL.items():
+        with torch.device("meta"):
+            kind = UNet2DModel if name == "ldm" else UNet2DConditionModel
+            unet = kind(**config).state_dict()
+            vae = (VQModel if name == "ldm" else AutoencoderKL)(**(VQ if name == "ldm" else KL)).state_dict()
+            texts = {"sd1": [CLIP_L], "sd1-inpainting": [CLIP_L], "sd2": [CLIP_H], "sdxl": [CLIP_L, CLIP_G]}.get(name, [])
+            states = [meta_text(text) for text in texts]
+        prefixes = {"model.diffusion_model.": unet_original(unet, 2, heads=32 if name == "ldm" else None),
+                    "first_stage_model.": vae_original(vae, len((VQ if name == "ldm" else KL)["block_out_channels"]))}
+        if name == "sd2":
+            prefixes["cond_stage_model.model."] = open_clip_original(states[0], True)
+        elif name == "sdxl":
+            prefixes["conditioner.embedders.0.transformer."] = states[0]
+            prefixes["conditioner.embedders.1.model."] = open_clip_original(states[1], False)
+        elif states:
+            prefixes["cond_stage_model.transformer."] = states[0]
+        shapes = {prefix + key: list(value.shape) for prefix, part in prefixes.items() for key, value in part.items()
+                  if not key.endswith("bias")}
+        cases.append({"name": name, "shapes": shapes, "unet": config | {"layers_per_block": 2},
+                      "vae": (VQ if name == "ldm" else KL) | {"scaling_factor": {"ldm": 1, "sdxl": 0.13025}.get(name, 0.18215)},
+                      "texts": texts})
+    return cases
+
+
+def meta_text(options):
+    kind = CLIPTextModelWithProjection if "projection_dim" in options else CLIPTextModel
+    state = {k: v for k, v in kind(CLIPTextConfig(**options)).state_dict().items() if "position_ids" not in k}
+    return {k if k.startswith(("text_model.", "text_projection")) else f"text_model.{k}": v for k, v in state.items()}
+
+
 def main():
     torch.manual_seed(0)
+    with open(Path(__file__).parent / "original.json", "w") as f:
+        json.dump(real_models(), f, separators=(",", ":"))
     small = dict(block_out_channels=(4, 8), norm_num_groups=2, sample_size=8)
     tensors = {}
     kl = AutoencoderKL(block_out_channels=(4, 8), norm_num_groups=2, layers_per_block=2,
