@@ -2,20 +2,27 @@ import Kernels
 
 extension CheckpointSource {
     /// Opens the checkpoint of one component of a diffusers folder: `<component>/<base>.safetensors`, or the shards
-    /// that `<component>/<base>.safetensors.index.json` lists.
+    /// that `<component>/<base>.safetensors.index.json` lists; of a variant `<component>/<base>.<variant>.safetensors`.
     ///   component   folder of the component, e.g. "unet"; "" for the model folder itself
     ///   base        file name without extension
+    ///   variant     e.g. "fp16"; nil for the plain files, or for those of a variant where there are no others
     /// Errors: `.io`, `.format`; `.unsupported` if there is only a pickle file.
     public static func open(
-        _ folder: Folder, component: String, base: String = "diffusion_pytorch_model"
+        _ folder: Folder, component: String, base: String = "diffusion_pytorch_model", variant: String? = nil
     ) throws -> CheckpointSource {
         let stem = component.isEmpty ? base : "\(component)/\(base)"
-        let file = "\(stem).safetensors"
-        if folder.exists(file) {
-            return try CheckpointSource(SafetensorsFile(folder.open(file), name: folder.describe(file)))
+        for variant in variant.map({ [$0] }) ?? ["", "fp16", "bf16"] {
+            let part = variant.isEmpty ? "" : ".\(variant)"
+            let file = "\(stem)\(part).safetensors"
+            if folder.exists(file) {
+                return try CheckpointSource(SafetensorsFile(folder.open(file), name: folder.describe(file)))
+            }
+            // diffusers has written a variant's index under two names.
+            for index in ["\(file).index.json", "\(stem).safetensors.index\(part).json"] where folder.exists(index) {
+                return try open(folder, component: component, index: index)
+            }
         }
-        let index = "\(file).index.json"
-        if folder.exists(index) { return try open(folder, component: component, index: index) }
+        let file = "\(stem)\(variant.map { ".\($0)" } ?? "").safetensors"
         for pickle in ["\(stem).bin", "\(stem).bin.index.json", "\(stem).ckpt", "\(stem).pt", "\(stem).pth"]
         where folder.exists(pickle) {
             throw MCMError(

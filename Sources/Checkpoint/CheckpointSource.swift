@@ -14,6 +14,12 @@ public final class CheckpointSource: TensorSource {
         let file: SafetensorsFile
         let name: String  // in the file
         let info: TensorInfo
+        var part = TensorPart.whole
+        let shape: [Int]  // of the part
+
+        func withElements<R>(all: Bool = true, _ body: (StoredFloats) throws -> R) throws -> R {
+            try file.withElements(name, all: all) { try part.withElements($0, shape: info.shape, body) }
+        }
     }
 
     public convenience init(_ file: SafetensorsFile) throws {
@@ -25,15 +31,37 @@ public final class CheckpointSource: TensorSource {
         for file in shards {
             for tensor in file.names {
                 guard let info = file.info(tensor) else { continue }
-                let location = Location(file: file, name: tensor, info: info)
                 let key = Self.currentKey(tensor)
-                guard locations.updateValue(location, forKey: key) == nil else {
-                    throw MCMError(.format, "\(file.name): tensor \(quoted(tensor)): the key \(quoted(key)) is taken")
-                }
+                let location = Location(file: file, name: tensor, info: info, shape: info.shape)
+                try Self.add(location, as: key, to: &locations)
             }
         }
         self.name = name
         unread = Set(locations.keys)
+    }
+
+    /// Some tensors of a file, under other keys. Errors: `.format`.
+    init(_ file: SafetensorsFile, _ tensors: [(key: String, name: String, part: TensorPart)]) throws {
+        name = file.name
+        for (key, tensor, part) in tensors {
+            guard let info = file.info(tensor) else { continue }
+            guard let shape = part.shape(of: info.shape) else {
+                throw MCMError(
+                    .format,
+                    "\(file.name): tensor \(quoted(tensor)) has shape \(info.shape), expected one that has \(quoted(key)) as part"
+                )
+            }
+            try Self.add(
+                Location(file: file, name: tensor, info: info, part: part, shape: shape), as: key, to: &locations)
+        }
+        unread = Set(locations.keys)
+    }
+
+    private static func add(_ location: Location, as key: String, to locations: inout [String: Location]) throws {
+        guard locations.updateValue(location, forKey: key) == nil else {
+            throw MCMError(
+                .format, "\(location.file.name): tensor \(quoted(location.name)): the key \(quoted(key)) is taken")
+        }
     }
 
     /// The keys of all tensors, in ascending order of their UTF-8 bytes.
@@ -41,11 +69,12 @@ public final class CheckpointSource: TensorSource {
 
     public func contains(_ key: String) -> Bool { locations[key] != nil }
 
-    public func info(_ key: String) -> TensorInfo? { locations[key]?.info }
+    /// nil if there is no such tensor.
+    public func shape(_ key: String) -> [Int]? { locations[key]?.shape }
 
     public func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
         let location = try location(key, shape)
-        let result = try location.file.withElements(location.name, body)
+        let result = try location.withElements(body)
         unread.remove(key)
         return result
     }
@@ -57,7 +86,7 @@ public final class CheckpointSource: TensorSource {
         throw MCMError(
             .format,
             "\(location.file.name): tensor \(quoted(location.name)) of shape "
-                + "\(location.info.shape) is surplus, expected no such tensor\(more)")
+                + "\(location.shape) is surplus, expected no such tensor\(more)")
     }
 
     /// 16 hexadecimal digits that tell one checkpoint from another, whatever float type and sharding its files have.
@@ -69,14 +98,17 @@ public final class CheckpointSource: TensorSource {
     public func fingerprint() throws -> String {
         var digest = Digest()
         for (key, location) in keys.lazy.compactMap({ key in self.locations[key].map { (key, $0) } }) {
-            let shape = location.info.shape.map { " \($0)" }.joined()
+            let shape = location.shape.map { " \($0)" }.joined()
             "\(key)\(shape)\n".utf8.forEach { digest.add($0) }
-            let count = location.info.count
+            let count = location.shape.reduce(1, *)  // at most the tensor's
             // (i * count) / 16 without a product that could overflow.
             let indices = count < 16 ? Array(0..<count) : (0..<16).map { $0 * (count / 16) + $0 * (count % 16) / 16 }
-            for bits in try location.file.float16Bits(location.name, at: indices) {
-                digest.add(UInt8(truncatingIfNeeded: bits))
-                digest.add(UInt8(truncatingIfNeeded: bits >> 8))
+            try location.withElements(all: false) { elements in
+                for index in indices {
+                    let bits = halfBits(elements[index])
+                    digest.add(UInt8(truncatingIfNeeded: bits))
+                    digest.add(UInt8(truncatingIfNeeded: bits >> 8))
+                }
             }
         }
         return digest.text
@@ -86,11 +118,11 @@ public final class CheckpointSource: TensorSource {
         guard let location = locations[key] else {
             throw MCMError(.format, "\(name): tensor \(quoted(key)) is missing, expected shape \(shape)")
         }
-        guard location.info.shape == shape else {
+        guard location.shape == shape else {
             throw MCMError(
                 .format,
                 "\(location.file.name): tensor \(quoted(location.name)) has shape "
-                    + "\(location.info.shape), expected \(shape)")
+                    + "\(location.shape), expected \(shape)")
         }
         return location
     }
@@ -106,4 +138,10 @@ public final class CheckpointSource: TensorSource {
         }
         return name
     }
+}
+
+/// IEEE half precision, rounded to nearest even; any NaN is 0x7e00.
+func halfBits(_ value: Float) -> UInt16 {
+    let half = Float16(value)
+    return half.isNaN ? 0x7e00 : half.bitPattern
 }

@@ -60,20 +60,6 @@ public final class SafetensorsFile: Sendable {
         }
     }
 
-    /// The elements at the given flat indices as IEEE half-precision bits, rounded to nearest even; any NaN is 0x7e00.
-    func float16Bits(_ tensor: String, at indices: [Int]) throws -> [UInt16] {
-        try withElements(tensor, all: false) { elements in
-            try indices.map { index in
-                guard index >= 0, index < elements.count else {
-                    throw MCMError(
-                        .size, "\(name): tensor \(quoted(tensor)) has \(elements.count) elements, no element \(index)")
-                }
-                let value = Float16(elements[index])
-                return value.isNaN ? 0x7e00 : value.bitPattern
-            }
-        }
-    }
-
     private func readable(_ tensor: String) throws -> (TensorInfo, UnsafeRawBufferPointer) {
         guard let info = infos[tensor] else { throw MCMError(.format, "\(name): tensor \(quoted(tensor)) is missing") }
         guard info.dtype.isReadable else {

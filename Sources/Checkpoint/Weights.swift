@@ -21,19 +21,24 @@ public struct Weights {
     public let threads: Int
     /// Where what is packed goes.
     public let memory: WeightMemory
+    /// Whether large matrices become 8-bit integers.
+    public let rounds: Bool
 
-    public init(_ source: any TensorSource, threads: Int = usableCPUs) {
-        self.init(source, prefix: "", threads: threads, memory: WeightMemory())
+    public init(_ source: any TensorSource, rounds: Bool = false, threads: Int = usableCPUs) {
+        self.init(source, prefix: "", threads: threads, memory: WeightMemory(), rounds: rounds)
     }
 
-    private init(_ source: any TensorSource, prefix: String, threads: Int, memory: WeightMemory) {
+    private init(_ source: any TensorSource, prefix: String, threads: Int, memory: WeightMemory, rounds: Bool) {
         self.source = source
         self.prefix = prefix
         self.threads = threads
         self.memory = memory
+        self.rounds = rounds
     }
 
-    public subscript(_ name: String) -> Weights { Weights(source, prefix: key(name), threads: threads, memory: memory) }
+    public subscript(_ name: String) -> Weights {
+        Weights(source, prefix: key(name), threads: threads, memory: memory, rounds: rounds)
+    }
 
     /// The full key of a name in this scope.
     public func key(_ name: String) -> String { prefix.isEmpty ? name : "\(prefix).\(name)" }

@@ -18,14 +18,14 @@ public struct Conv2D: Sendable {
     /// weight: (outputs, inputs, kernel, kernel), as PyTorch stores it.
     public init(
         weight: StoredFloats, bias: FloatBuffer?, inputs: Int, outputs: Int, kernel: Int, stride: Int = 1,
-        padBefore: Int, padAfter: Int, threads: Int, in memory: WeightMemory = WeightMemory()
+        padBefore: Int, padAfter: Int, rounds: Bool = false, threads: Int, in memory: WeightMemory = WeightMemory()
     ) throws {
         // Few inputs leave too few products to pay for Winograd's transforms.
         usesWinograd =
             kernel == 3 && stride == 1 && padBefore == 1 && padAfter == 1 && inputs >= 16
         self.weight = try PackedMatrix(
-            weight, n: outputs, inputs: inputs, taps: kernel * kernel, inputMajor: usesWinograd, threads: threads,
-            in: memory)
+            weight, n: outputs, inputs: inputs, taps: kernel * kernel, inputMajor: usesWinograd,
+            rounds: rounds, threads: threads, in: memory)
         self.bias = bias
         (self.inputs, self.outputs, self.kernel, self.stride) = (inputs, outputs, kernel, stride)
         (self.padBefore, self.padAfter) = (padBefore, padAfter)

@@ -22,7 +22,15 @@ public struct StoredFloats {
         case .f32: base.loadUnaligned(fromByteOffset: 4 * i, as: Float.self)
         case .f16: Float(base.loadUnaligned(fromByteOffset: 2 * i, as: Float16.self))
         case .bf16: Float(bitPattern: UInt32(base.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)) << 16)
+        case .i8: Float(base.loadUnaligned(fromByteOffset: i, as: Int8.self))
         }
+    }
+
+    /// Some of them.
+    public subscript(_ range: Range<Int>) -> StoredFloats {
+        StoredFloats(
+            element, base + range.lowerBound * element.size, count: range.count,
+            gradient: gradient.map { $0 + range.lowerBound })
     }
 
     /// All of them, widened.
@@ -35,6 +43,7 @@ public struct StoredFloats {
             for i in 0..<count {
                 target[i] = Float(bitPattern: UInt32(base.loadUnaligned(fromByteOffset: 2 &* i, as: UInt16.self)) << 16)
             }
+        case .i8: for i in 0..<count { target[i] = self[i] }
         }
     }
 
@@ -62,7 +71,13 @@ public struct StoredFloats {
 
 extension PanelElement {
     /// Bytes per element.
-    public var size: Int { self == .f32 ? 4 : 2 }
+    public var size: Int {
+        switch self {
+        case .f32: 4
+        case .f16, .bf16: 2
+        case .i8: 1
+        }
+    }
 }
 
 /// The constant factor B (k, n) of products A * B, packed for `gemm`: panels of 16 columns, [n / 16][k][16], the last
@@ -73,6 +88,10 @@ public final class PackedMatrix: @unchecked Sendable {  // immutable after init
     public let element: PanelElement
     let panels: UnsafeMutableRawPointer
     public let bytes: Int
+    /// Of the columns, padded with zeros, for integers.
+    let scales: FloatBuffer?
+    /// Sums of squares of the elements, and of what rounding to integers changed them by.
+    public private(set) var squares = (all: 0.0, error: 0.0)
     /// (n, inputs, taps), as `filters` was: see StoredFloats.
     let gradient: UnsafeMutablePointer<Float>?
     private let owner: FloatBuffer  // of the memory
@@ -80,22 +99,24 @@ public final class PackedMatrix: @unchecked Sendable {  // immutable after init
     /// Packs filters.
     ///   filters    (n, inputs, taps), as PyTorch stores the weights of convolutions; taps is 1 for linear layers
     ///   inputMajor whether rows of B (taps * inputs, n) are ordered (input, tap) or (tap, input)
+    ///   rounds     whether elements become 8-bit integers with a scale per column, the largest one 127
     /// Throws `.format` naming the element where one is not finite.
     public init(
-        _ filters: StoredFloats, n: Int, inputs: Int, taps: Int = 1, inputMajor: Bool = true, threads: Int,
-        in memory: WeightMemory = WeightMemory()
-    )
-        throws
-    {
+        _ filters: StoredFloats, n: Int, inputs: Int, taps: Int = 1, inputMajor: Bool = true, rounds: Bool = false,
+        threads: Int, in memory: WeightMemory = WeightMemory()
+    ) throws {
         guard let k = checkedProduct([inputs, taps]), let count = checkedProduct([n, k]),
             let size = checkedProduct([(n + 15) / 16, k, 16])
         else {
             throw MCMError(.outOfMemory, "a matrix of \(inputs) x \(taps) x \(n) exceeds the address space")
         }
         try require(count == filters.count, "\(filters.count) elements fill a matrix of \(k) x \(n)")
-        (self.k, self.n, element, bytes) = (k, n, filters.element, size * filters.element.size)
+        let element = rounds ? .i8 : filters.element
+        (self.k, self.n, self.element, bytes) = (k, n, element, size * element.size)
         gradient = filters.gradient
+        scales = rounds ? try FloatBuffer(count: (n + 15) / 16 * 16) : nil
         (panels, owner) = try memory.allocate(bytes)
+        let sums = try rounds ? FloatBuffer(count: 2 * n) : nil
         let firstBad = Atomic<Int>(.max)
         let panels = Int(bitPattern: panels), source = Int(bitPattern: filters.base)
         parallelFor((n + 15) / 16, threads: threads) { panel in
@@ -104,8 +125,16 @@ public final class PackedMatrix: @unchecked Sendable {  // immutable after init
                 firstBad.min(bad, ordering: .relaxed)
             }
             let from = UnsafeRawPointer(bitPattern: source + rows.lowerBound * k * filters.element.size)!
-            let to = UnsafeMutableRawPointer(bitPattern: panels + panel * 16 * k * filters.element.size)!
-            if filters.element == .f32 {
+            let to = UnsafeMutableRawPointer(bitPattern: panels + panel * 16 * k * element.size)!
+            if let scales, let sums {
+                if rows.count < 16 { to.initializeMemory(as: UInt8.self, repeating: 0, count: 16 * k) }
+                for row in rows {
+                    round(
+                        filters[(row * k)..<((row + 1) * k)], inputs: inputMajor ? k : inputs,
+                        taps: inputMajor ? 1 : taps, into: to.assumingMemoryBound(to: Int8.self) + row % 16,
+                        scale: scales.data + row, squares: sums.data + 2 * row)
+                }
+            } else if element == .f32 {
                 pack(
                     UInt32.self, from, rows: rows.count, inputs: inputMajor ? k : inputs, taps: inputMajor ? 1 : taps,
                     into: to)
@@ -119,8 +148,47 @@ public final class PackedMatrix: @unchecked Sendable {  // immutable after init
         if bad != .max {
             throw MCMError(.format, "holds \(filters[bad]) at element \(bad), expected finite numbers")
         }
+        if let sums {
+            for row in 0..<n {
+                squares.all += Double(sums.data[2 * row])
+                squares.error += Double(sums.data[2 * row + 1])
+            }
+        }
     }
+}
 
+/// A filter (inputs, taps) as integers, into one column of its panel: [tap][input][16].
+///   squares  receives the sum of the elements' squares, and that of their changes'
+private func round(
+    _ filter: StoredFloats, inputs: Int, taps: Int, into column: UnsafeMutablePointer<Int8>,
+    scale: UnsafeMutablePointer<Float>, squares: UnsafeMutablePointer<Float>
+) {
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: max(filter.count, 1)) { values in
+        guard let values = values.baseAddress else { return }
+        filter.widen(into: values)
+        var largest: Float = 0
+        for i in 0..<filter.count { largest = max(largest, abs(values[i])) }
+        guard largest > 0, largest.isFinite else { return column.fill(0, count: filter.count) }
+        scale.pointee = largest / 127
+        var all = 0.0, error = 0.0
+        for input in 0..<inputs {
+            for tap in 0..<taps {
+                let value = values[input &* taps &+ tap]
+                let rounded = (value / scale.pointee).rounded(.toNearestOrEven)
+                let integer = Int8(max(-127, min(127, rounded)))
+                column[(tap &* inputs &+ input) &* 16] = integer
+                let change = Double(Float(integer) * scale.pointee - value)
+                all += Double(value) * Double(value)
+                error += change * change
+            }
+        }
+        (squares[0], squares[1]) = (Float(all), Float(error))
+    }
+}
+
+extension UnsafeMutablePointer<Int8> {
+    /// Every sixteenth.
+    fileprivate func fill(_ value: Int8, count: Int) { for i in 0..<count { self[16 * i] = value } }
 }
 
 /// One panel from up to 16 rows of (inputs, taps): [tap][input][16].
@@ -200,6 +268,7 @@ func addProduct(
     let panel = (columns.lowerBound / 16 * b.k + k0) * 16
     gemm(
         rows: rows.count, k: k, n: columns.count, a: a, lda: lda, b: b.panels + panel * b.element.size,
-        element: b.element, panelStride: b.k * 16, c: out.data + rows.lowerBound * out.c + columns.lowerBound,
+        element: b.element, scales: b.scales.map { $0.data + columns.lowerBound }, panelStride: b.k * 16,
+        c: out.data + rows.lowerBound * out.c + columns.lowerBound,
         ldc: out.c, accumulate: true)
 }

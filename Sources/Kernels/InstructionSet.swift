@@ -25,35 +25,36 @@ extension Microkernels.Activation {
 @inline(__always)
 func gemm(
     rows: Int, k: Int, n: Int, a: UnsafePointer<Float>, lda: Int, b: UnsafeRawPointer, element: PanelElement = .f32,
-    panelStride: Int, c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
+    scales: UnsafePointer<Float>? = nil, panelStride: Int, c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
 ) {
     #if arch(x86_64)
         if usesAVX512 {
             return MicrokernelsAVX512.gemm(
                 rows: rows, k: k, n: n, a: a, lda: lda, b: b,
-                element: .init(rawValue: element.rawValue).unsafelyUnwrapped,
+                element: .init(rawValue: element.rawValue).unsafelyUnwrapped, scales: scales,
                 panelStride: panelStride, c: c, ldc: ldc, accumulate: accumulate)
         }
     #endif
     Microkernels.gemm(
-        rows: rows, k: k, n: n, a: a, lda: lda, b: b, element: element, panelStride: panelStride, c: c, ldc: ldc,
-        accumulate: accumulate)
+        rows: rows, k: k, n: n, a: a, lda: lda, b: b, element: element, scales: scales, panelStride: panelStride, c: c,
+        ldc: ldc, accumulate: accumulate)
 }
 
 @inline(__always)
 func winogradFilters(
-    _ filters: UnsafeRawPointer, element: PanelElement, inputs: Int, depth: Int, panels: Int,
-    into out: UnsafeMutablePointer<Float>, placeStride: Int
+    _ filters: UnsafeRawPointer, element: PanelElement, scales: UnsafePointer<Float>?, inputs: Int, depth: Int,
+    panels: Int, into out: UnsafeMutablePointer<Float>, placeStride: Int
 ) {
     #if arch(x86_64)
         if usesAVX512 {
             return MicrokernelsAVX512.winogradFilters(
-                filters, element: .init(rawValue: element.rawValue).unsafelyUnwrapped, inputs: inputs, depth: depth,
-                panels: panels, into: out, placeStride: placeStride)
+                filters, element: .init(rawValue: element.rawValue).unsafelyUnwrapped, scales: scales, inputs: inputs,
+                depth: depth, panels: panels, into: out, placeStride: placeStride)
         }
     #endif
     Microkernels.winogradFilters(
-        filters, element: element, inputs: inputs, depth: depth, panels: panels, into: out, placeStride: placeStride)
+        filters, element: element, scales: scales, inputs: inputs, depth: depth, panels: panels, into: out,
+        placeStride: placeStride)
 }
 
 @inline(__always)

@@ -46,7 +46,9 @@ struct WinogradBlocking {
 
     func transform(_ weight: PackedMatrix, _ block: Int, _ group: Int, into out: UnsafeMutablePointer<Float>) {
         winogradFilters(
-            filters(weight, block, group), element: weight.element, inputs: inputs, depth: inputs(group).count,
+            filters(weight, block, group), element: weight.element,
+            scales: weight.scales.map { $0.data + columns(block).lowerBound }, inputs: inputs,
+            depth: inputs(group).count,
             panels: (columns(block).count + 15) / 16, into: out, placeStride: filterStride)
     }
 

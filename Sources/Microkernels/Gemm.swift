@@ -1,34 +1,39 @@
 import CShims
 
-/// How the elements of a packed matrix are stored. Sums are made of floats in any case: halves are widened on the way
-/// into a register.
+/// How the elements of a packed matrix are stored. Sums are made of floats in any case: others are widened on the way
+/// into a register, and integers multiplied by their column's scale.
 public enum PanelElement: UInt8, Sendable {
-    case f32, f16, bf16
+    case f32, f16, bf16, i8
 }
 
 /// Sixteen neighbours in a row of a panel, as stored.
 protocol PanelRow {
     associatedtype Stored: BitwiseCopyable
-    static func widen(_ stored: Stored) -> V
+    /// scale: of the columns, for integers
+    static func widen(_ stored: Stored, _ scale: V) -> V
 }
 
 extension PanelRow {
     /// Row `i` of the panel at p (rows, 16).
-    @inline(always) static func load(_ p: UnsafeRawPointer, _ i: Int) -> V {
-        widen(p.loadUnaligned(fromByteOffset: i &* MemoryLayout<Stored>.size, as: Stored.self))
+    @inline(always) static func load(_ p: UnsafeRawPointer, _ i: Int, _ scale: V) -> V {
+        widen(p.loadUnaligned(fromByteOffset: i &* MemoryLayout<Stored>.size, as: Stored.self), scale)
     }
 }
 
 enum F32Row: PanelRow {
-    @inline(always) static func widen(_ v: V) -> V { v }
+    @inline(always) static func widen(_ v: V, _: V) -> V { v }
 }
 
 enum F16Row: PanelRow {
-    @inline(always) static func widen(_ v: SIMD16<UInt16>) -> V { shim_widen_f16(v) }
+    @inline(always) static func widen(_ v: SIMD16<UInt16>, _: V) -> V { shim_widen_f16(v) }
 }
 
 enum BF16Row: PanelRow {
-    @inline(always) static func widen(_ v: SIMD16<UInt16>) -> V { shim_widen_bf16(v) }
+    @inline(always) static func widen(_ v: SIMD16<UInt16>, _: V) -> V { shim_widen_bf16(v) }
+}
+
+enum I8Row: PanelRow {
+    @inline(always) static func widen(_ v: SIMD16<Int8>, _ scale: V) -> V { shim_widen_i8(v) * scale }
 }
 
 /// The depth of one pass over k, whose part of B stays in the L1 cache. An element is one chain of fused
@@ -40,21 +45,23 @@ public let gemmDepth = 256
 ///   a       (rows, k) with row stride `lda`
 ///   b       panels of 16 columns, [n / 16][k][16], the last one padded; one starts `panelStride` elements after the
 ///           one before
+///   scales  of b's columns, as many as b has with its padding; for integers
 ///   c       (rows, n) with row stride `ldc`
 public func gemm(
     rows: Int, k: Int, n: Int, a: UnsafePointer<Float>, lda: Int, b: UnsafeRawPointer, element: PanelElement,
-    panelStride: Int, c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
+    scales: UnsafePointer<Float>? = nil, panelStride: Int, c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
 ) {
     switch element {
-    case .f32: gemm(F32Row.self, rows, k, n, a, lda, b, panelStride, c, ldc, accumulate)
-    case .f16: gemm(F16Row.self, rows, k, n, a, lda, b, panelStride, c, ldc, accumulate)
-    case .bf16: gemm(BF16Row.self, rows, k, n, a, lda, b, panelStride, c, ldc, accumulate)
+    case .f32: gemm(F32Row.self, rows, k, n, a, lda, b, nil, panelStride, c, ldc, accumulate)
+    case .f16: gemm(F16Row.self, rows, k, n, a, lda, b, nil, panelStride, c, ldc, accumulate)
+    case .bf16: gemm(BF16Row.self, rows, k, n, a, lda, b, nil, panelStride, c, ldc, accumulate)
+    case .i8: gemm(I8Row.self, rows, k, n, a, lda, b, scales, panelStride, c, ldc, accumulate)
     }
 }
 
 private func gemm<P: PanelRow>(
-    _: P.Type, _ rows: Int, _ k: Int, _ n: Int, _ a: Input, _ lda: Int, _ b: UnsafeRawPointer, _ panelStride: Int,
-    _ c: Output, _ ldc: Int, _ accumulate: Bool
+    _: P.Type, _ rows: Int, _ k: Int, _ n: Int, _ a: Input, _ lda: Int, _ b: UnsafeRawPointer, _ scales: Input?,
+    _ panelStride: Int, _ c: Output, _ ldc: Int, _ accumulate: Bool
 ) {
     let size = MemoryLayout<P.Stored>.size / 16
     var k0 = 0
@@ -64,7 +71,7 @@ private func gemm<P: PanelRow>(
         while j < n {
             let panel = Panel(
                 b: b + (j / 16 * panelStride + k0 * 16) * size, stride: panelStride * size, depth: depth,
-                columns: n - j, adds: accumulate || k0 > 0)
+                columns: n - j, adds: accumulate || k0 > 0, scales: scales.map { $0 + j })
             // As many columns as leave the registers a tile of a good height.
             #if AVX512
                 if n - j > 16 {
@@ -87,6 +94,13 @@ struct Panel {
     let depth: Int
     let columns: Int  // valid ones
     let adds: Bool
+    let scale0, scale1: V
+
+    init(b: UnsafeRawPointer, stride: Int, depth: Int, columns: Int, adds: Bool, scales: Input? = nil) {
+        (self.b, self.stride, self.depth, self.columns, self.adds) = (b, stride, depth, columns, adds)
+        scale0 = scales.map { load($0) } ?? V()
+        scale1 = columns > 16 ? scales.map { load($0 + 16) } ?? V() : V()
+    }
 }
 
 /// One row of a tile: 16 or 32 columns of B or of C.
@@ -99,7 +113,7 @@ protocol Columns {
 
 struct Columns16<P: PanelRow>: Columns {
     var v = V()
-    @inline(always) init(_ panel: Panel, _ p: Int) { v = P.load(panel.b, p) }
+    @inline(always) init(_ panel: Panel, _ p: Int) { v = P.load(panel.b, p, panel.scale0) }
     @inline(always) init(_ c: Output, _ panel: Panel) { if panel.adds { v = load(c, panel.columns) } }
     @inline(always) mutating func add(_ x: Float, _ b: Self) { v = fma(b.v, x, v) }
     @inline(always) func write(_ c: Output, _ panel: Panel) { store(v, c, panel.columns) }
@@ -108,8 +122,8 @@ struct Columns16<P: PanelRow>: Columns {
 struct Columns32<P: PanelRow>: Columns {
     var v0 = V(), v1 = V()
     @inline(always) init(_ panel: Panel, _ p: Int) {
-        v0 = P.load(panel.b, p)
-        v1 = P.load(panel.b + panel.stride, p)
+        v0 = P.load(panel.b, p, panel.scale0)
+        v1 = P.load(panel.b + panel.stride, p, panel.scale1)
     }
     @inline(always) init(_ c: Output, _ panel: Panel) {
         if panel.adds {

@@ -50,33 +50,38 @@ private func filterTransform(_ x0: V, _ x1: V, _ x2: V) -> Six {
 
 /// Transforms filters into panels for `gemm`.
 ///   filters  packed as panels [outputs / 16][inputs][9][16]: the first of `panels`, at its first input
+///   scales   of the outputs, for integers
 ///   inputs   that a whole panel has
 ///   depth    inputs to transform
 ///   out      (36, panels, depth, 16), places `placeStride` floats apart
 public func winogradFilters(
-    _ filters: UnsafeRawPointer, element: PanelElement, inputs: Int, depth: Int, panels: Int,
-    into out: UnsafeMutablePointer<Float>, placeStride: Int
+    _ filters: UnsafeRawPointer, element: PanelElement, scales: UnsafePointer<Float>? = nil, inputs: Int, depth: Int,
+    panels: Int, into out: UnsafeMutablePointer<Float>, placeStride: Int
 ) {
     switch element {
-    case .f32: transformFilters(F32Row.self, filters, inputs, depth, panels, out, placeStride)
-    case .f16: transformFilters(F16Row.self, filters, inputs, depth, panels, out, placeStride)
-    case .bf16: transformFilters(BF16Row.self, filters, inputs, depth, panels, out, placeStride)
+    case .f32: transformFilters(F32Row.self, filters, nil, inputs, depth, panels, out, placeStride)
+    case .f16: transformFilters(F16Row.self, filters, nil, inputs, depth, panels, out, placeStride)
+    case .bf16: transformFilters(BF16Row.self, filters, nil, inputs, depth, panels, out, placeStride)
+    case .i8: transformFilters(I8Row.self, filters, scales, inputs, depth, panels, out, placeStride)
     }
 }
 
 @inline(always)
 private func transformFilters<P: PanelRow>(
-    _: P.Type, _ filters: UnsafeRawPointer, _ inputs: Int, _ depth: Int, _ panels: Int, _ out: Output, _ stride: Int
+    _: P.Type, _ filters: UnsafeRawPointer, _ scales: Input?, _ inputs: Int, _ depth: Int, _ panels: Int,
+    _ out: Output, _ stride: Int
 ) {
     for panel in 0..<panels {
         let source = filters + panel * 9 * inputs * MemoryLayout<P.Stored>.size
+        let scale = scales.map { load($0 + 16 * panel) } ?? V()
         for i in 0..<depth {
             // A few filters ahead: they come from memory, and the work between is too long for the CPU to see them.
             for line in 0..<9 { shim_prefetch(source + (9 * (i + 12) + line) * MemoryLayout<P.Stored>.size) }
             let to = out + (panel * depth + i) * 16
             @inline(always) func column(_ kx: Int) -> Six {  // of G g
                 filterTransform(
-                    P.load(source, 9 * i + kx), P.load(source, 9 * i + 3 + kx), P.load(source, 9 * i + 6 + kx))
+                    P.load(source, 9 * i + kx, scale), P.load(source, 9 * i + 3 + kx, scale),
+                    P.load(source, 9 * i + 6 + kx, scale))
             }
             let x = column(0), y = column(1), z = column(2)
             put(filterTransform(x.a, y.a, z.a), to, stride)

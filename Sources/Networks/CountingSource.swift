@@ -6,6 +6,8 @@ public final class CountingSource: TensorSource {
     private let source: any TensorSource
     public private(set) var count = 0
     public internal(set) var bytes = 0
+    /// Sums of squares of the weights, and of what rounding to integers changed them by.
+    public internal(set) var squares = (all: 0.0, error: 0.0)
     /// Memory that filters kept transformed may take, and do.
     public let cacheBytes: Int
     public internal(set) var cachedBytes = 0

@@ -28,9 +28,12 @@ extension Weights {
         var conv = try layer.withElements("weight", shape) {
             try Conv2D(
                 weight: $0, bias: bias, inputs: inputs, outputs: outputs, kernel: kernel, stride: stride,
-                padBefore: padding.before, padAfter: padding.after, threads: threads, in: memory)
+                padBefore: padding.before, padAfter: padding.after,
+                rounds: rounds && $0.count >= Self.leastRounded && $0.gradient == nil, threads: threads, in: memory)
         }
         count(conv.weight.bytes + bias.bytes)
+        (source as? CountingSource)?.squares.all += conv.weight.squares.all
+        (source as? CountingSource)?.squares.error += conv.weight.squares.error
         if let counter = source as? CountingSource, counter.cacheBytes > 0 {
             let kept = conv.transformedBytes
             if kept > 0 && kept <= counter.cacheBytes - counter.cachedBytes {
@@ -40,6 +43,9 @@ extension Weights {
         }
         return conv
     }
+
+    /// Smaller matrices, such as the first and the last convolution, would save nothing and lose most.
+    static let leastRounded = 1 << 16
 
     func groupNorm(_ name: String, _ channels: Int, groups: Int, epsilon: Double) throws -> GroupNorm {
         guard groups > 0, channels % groups == 0 else {

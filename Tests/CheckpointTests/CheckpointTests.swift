@@ -113,6 +113,20 @@ struct CheckpointTests {
         let disk = Folder.disk(folder.path)
         try #expect(CheckpointSource.open(disk, component: "unet").keys == ["a"])
         try #expect(CheckpointSource.open(disk, component: "", base: "model").keys == ["b"])
+        try folder.add("unet/diffusion_pytorch_model.fp16.safetensors", Self.file([("half", [1])]))
+        try folder.add("vae/diffusion_pytorch_model.fp16.safetensors", Self.file([("only", [1])]))
+        try #expect(CheckpointSource.open(disk, component: "unet").keys == ["a"])
+        try #expect(CheckpointSource.open(disk, component: "unet", variant: "fp16").keys == ["half"])
+        try #expect(CheckpointSource.open(disk, component: "vae").keys == ["only"])
+        expectFailure(.io, "vae/diffusion_pytorch_model.bf16.safetensors: is missing") {
+            try CheckpointSource.open(disk, component: "vae", variant: "bf16")
+        }
+        for (component, index) in [("x", "fp16.safetensors.index"), ("y", "safetensors.index.fp16")] {
+            try folder.add(
+                "\(component)/diffusion_pytorch_model.\(index).json", #"{"weight_map":{"s":"s.safetensors"}}"#)
+            try folder.add("\(component)/s.safetensors", Self.file([("s", [1])]))
+            try #expect(CheckpointSource.open(disk, component: component, variant: "fp16").keys == ["s"])
+        }
         expectFailure(.io, "unet/model.safetensors: is missing") {
             try CheckpointSource.open(disk, component: "unet", base: "model")
         }

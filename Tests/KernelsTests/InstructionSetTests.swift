@@ -8,7 +8,7 @@
     /// The inner loops are built for two instruction sets, and give the same bits.
     @Suite(.enabled(if: shim_cpu_has_avx512(), "this CPU has no AVX-512, or is kept from it"))
     struct InstructionSetTests {
-        static let elements = [Microkernels.PanelElement.f32, .f16, .bf16]
+        static let elements = [Microkernels.PanelElement.f32, .f16, .bf16, .i8]
         static let activations = [Microkernels.Activation.none, .silu, .mish, .gelu, .relu]
 
         @Test(arguments: elements) func products(element: Microkernels.PanelElement) {
@@ -18,14 +18,15 @@
                 let (lda, ldc, stride) = (k + random.int(0...3), n + random.int(0...3), (k + random.int(0...3)) * 16)
                 let accumulate = random.bool()
                 let a = randn(rows * lda, seed: random.next()), c = randn(rows * ldc, seed: random.next())
+                let scales = randn((n + 15) / 16 * 16, seed: random.next())
                 withStored(randn((n + 15) / 16 * stride, seed: random.next()), as: element) { b in
                     var one = c, other = c
                     Microkernels.gemm(
-                        rows: rows, k: k, n: n, a: a, lda: lda, b: b.base, element: element, panelStride: stride,
-                        c: &one, ldc: ldc, accumulate: accumulate)
+                        rows: rows, k: k, n: n, a: a, lda: lda, b: b.base, element: element, scales: scales,
+                        panelStride: stride, c: &one, ldc: ldc, accumulate: accumulate)
                     MicrokernelsAVX512.gemm(
-                        rows: rows, k: k, n: n, a: a, lda: lda, b: b.base, element: element.wide, panelStride: stride,
-                        c: &other, ldc: ldc, accumulate: accumulate)
+                        rows: rows, k: k, n: n, a: a, lda: lda, b: b.base, element: element.wide, scales: scales,
+                        panelStride: stride, c: &other, ldc: ldc, accumulate: accumulate)
                     #expect(sameBits(one, other), "\(rows) x \(k) x \(n)")
                 }
             }
@@ -38,11 +39,14 @@
                 let stride = panels * depth * 16 + 16 * random.int(0...1)
                 withStored(randn(panels * inputs * 9 * 16, seed: random.next()), as: element) { filters in
                     var one = [Float](repeating: 0, count: 36 * stride), other = one
+                    let scales = randn(16 * panels, seed: 3)
                     Microkernels.winogradFilters(
-                        filters.base, element: element, inputs: inputs, depth: depth, panels: panels, into: &one,
+                        filters.base, element: element, scales: scales, inputs: inputs, depth: depth, panels: panels,
+                        into: &one,
                         placeStride: stride)
                     MicrokernelsAVX512.winogradFilters(
-                        filters.base, element: element.wide, inputs: inputs, depth: depth, panels: panels, into: &other,
+                        filters.base, element: element.wide, scales: scales, inputs: inputs, depth: depth,
+                        panels: panels, into: &other,
                         placeStride: stride)
                     #expect(sameBits(one, other), "\(inputs) inputs, \(panels) panels")
                 }

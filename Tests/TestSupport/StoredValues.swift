@@ -6,6 +6,7 @@ public func rounded(_ values: [Float], to element: PanelElement) -> [Float] {
     case .f32: values
     case .f16: values.map { Float(Float16($0)) }
     case .bf16: values.map { Float(bitPattern: brainBits($0) << 16) }
+    case .i8: values.map { max(-127, min(127, $0.rounded(.toNearestOrEven))) }
     }
 }
 
@@ -20,6 +21,7 @@ public func withStored<R>(
             case .f32: value.bitPattern
             case .f16: UInt32(Float16(value).bitPattern)
             case .bf16: brainBits(value)
+            case .i8: UInt32(UInt8(bitPattern: Int8(max(-127, min(127, value.rounded(.toNearestOrEven))))))
             }
         withUnsafeBytes(of: bits.littleEndian) { bytes += $0.prefix(element.size) }
     }

@@ -73,6 +73,12 @@ static inline __attribute__((always_inline)) shim_v16 shim_widen_f16(shim_u16 bi
     return __builtin_convertvector((halves)bits, shim_v16);
 }
 
+typedef signed char shim_bytes __attribute__((ext_vector_type(16)));
+static inline __attribute__((always_inline)) shim_v16 shim_widen_i8(shim_bytes v) {
+    typedef int words __attribute__((ext_vector_type(16)));
+    return __builtin_convertvector(__builtin_convertvector(v, words), shim_v16);
+}
+
 /* bfloat16, as bits: the upper half of a float. */
 static inline __attribute__((always_inline)) shim_v16 shim_widen_bf16(shim_u16 bits) {
     typedef unsigned words __attribute__((ext_vector_type(16)));

@@ -1,0 +1,135 @@
+/// What diffusers' config files would say of an original checkpoint's networks. The original files hold no configs: the
+/// shapes say most, and what they do not say is the same in all models of a family.
+extension OriginalCheckpoint {
+    /// Which models these are; each has a text encoder of its own, by whose width it is told.
+    public enum Family: String, Sendable {
+        case ldm, sd1, sd2, sdxl, sdxlRefiner
+    }
+
+    public var family: Family {
+        let text = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+        let first = unet.shape("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")
+        switch (first ?? unet.shape(text))?.last {
+        case 768: return .sd1
+        case 1024: return .sd2
+        case 2048: return .sdxl
+        case 1280: return .sdxlRefiner
+        default: return .ldm
+        }
+    }
+
+    /// unet/config.json.
+    public var unetConfig: JSONValue {
+        let blocks = Self.count(unet) { "down_blocks.\($0).resnets.0.conv1.weight" }
+        let widths = (0..<blocks).map { unet.shape("down_blocks.\($0).resnets.0.conv1.weight")?.first ?? 0 }
+        let isText = (0..<blocks).map {
+            unet.contains("down_blocks.\($0).attentions.0.transformer_blocks.0.norm1.weight")
+        }
+        let isPlain = (0..<blocks).map { unet.contains("down_blocks.\($0).attentions.0.to_q.weight") }
+        let kinds = (0..<blocks).map { isText[$0] ? "CrossAttn" : isPlain[$0] ? "Attn" : "" }
+        var config: [String: JSONValue] = [
+            "in_channels": .integer(unet.shape("conv_in.weight")?.dropFirst().first ?? 0),
+            "out_channels": .integer(unet.shape("conv_out.weight")?.first ?? 0),
+            "block_out_channels": .integers(widths),
+            "layers_per_block": .integer(Self.count(unet) { "down_blocks.0.resnets.\($0).conv1.weight" }),
+            "down_block_types": .strings(kinds.map { "\($0)DownBlock2D" }),
+            "up_block_types": .strings(kinds.reversed().map { "\($0)UpBlock2D" }),
+            "norm_eps": .number(1e-5), "norm_num_groups": .integer(32), "act_fn": .string("silu"),
+            "flip_sin_to_cos": .bool(true), "freq_shift": .integer(0), "downsample_padding": .integer(1),
+            "sample_size": .integer(family == .sdxl || family == .sdxlRefiner ? 128 : 64),
+        ]
+        guard let first = isText.firstIndex(of: true) else {
+            config["_class_name"] = .string("UNet2DModel")
+            config["attention_head_dim"] = .integer(OriginalUNetNames.headChannels)
+            return .object(config)
+        }
+        let attention = "down_blocks.\(first).attentions.0"
+        let depths = (0..<blocks).map { block in
+            max(1, Self.count(unet) { "down_blocks.\(block).attentions.0.transformer_blocks.\($0).norm1.weight" })
+        }
+        config["_class_name"] = .string("UNet2DConditionModel")
+        config["cross_attention_dim"] = .integer(
+            unet.shape("\(attention).transformer_blocks.0.attn2.to_k.weight")?.last ?? 0)
+        config["use_linear_projection"] = .bool(unet.shape("\(attention).proj_in.weight")?.count == 2)
+        config["transformer_layers_per_block"] = .integers(depths)
+        // The number of heads, whatever the key says: diffusers keeps its first name for it.
+        config["attention_head_dim"] = family == .sd1 ? .integer(8) : .integers(widths.map { $0 / 64 })
+        if let shape = unet.shape("add_embedding.linear_1.weight") {
+            config["addition_embed_type"] = .string("text_time")
+            config["addition_time_embed_dim"] = .integer(256)
+            config["projection_class_embeddings_input_dim"] = .integer(shape.last ?? 0)
+        }
+        if let shape = unet.shape("class_embedding.weight") { config["num_class_embeds"] = .integer(shape.first ?? 0) }
+        return .object(config)
+    }
+
+    /// vae/config.json, or vqvae/config.json.
+    public var vaeConfig: JSONValue {
+        let blocks = Self.count(vae) { "encoder.down_blocks.\($0).resnets.0.conv1.weight" }
+        let widths = (0..<blocks).map { vae.shape("encoder.down_blocks.\($0).resnets.0.conv1.weight")?.first ?? 0 }
+        let down = (0..<blocks).map { vae.contains("encoder.down_blocks.\($0).attentions.0.to_q.weight") }
+        let up = (0..<blocks).map { vae.contains("decoder.up_blocks.\($0).attentions.0.to_q.weight") }
+        var config: [String: JSONValue] = [
+            "in_channels": .integer(vae.shape("encoder.conv_in.weight")?.dropFirst().first ?? 0),
+            "out_channels": .integer(vae.shape("decoder.conv_out.weight")?.first ?? 0),
+            "latent_channels": .integer(vae.shape("decoder.conv_in.weight")?.dropFirst().first ?? 0),
+            "block_out_channels": .integers(widths),
+            "layers_per_block": .integer(
+                Self.count(vae) { "encoder.down_blocks.0.resnets.\($0).conv1.weight" }),
+            "down_block_types": .strings(down.map { $0 ? "AttnDownEncoderBlock2D" : "DownEncoderBlock2D" }),
+            "up_block_types": .strings(up.map { $0 ? "AttnUpDecoderBlock2D" : "UpDecoderBlock2D" }),
+            "norm_num_groups": .integer(32), "act_fn": .string("silu"),
+        ]
+        if let shape = vae.shape("quantize.embedding.weight") {
+            config["_class_name"] = .string("VQModel")
+            config["num_vq_embeddings"] = .integer(shape.first ?? 0)
+            config["vq_embed_dim"] = .integer(shape.last ?? 0)
+            config["scaling_factor"] = .number(1)
+        } else {
+            let isXL = family == .sdxl || family == .sdxlRefiner
+            config["_class_name"] = .string("AutoencoderKL")
+            config["scaling_factor"] = .number(isXL ? 0.13025 : 0.18215)
+            config["sample_size"] = .integer(isXL ? 1024 : 512)
+        }
+        return .object(config)
+    }
+
+    /// text_encoder/config.json, and text_encoder_2/config.json.
+    public var textConfigs: [JSONValue] {
+        textEncoders.map { text in
+            let prefix = text.contains("text_model.final_layer_norm.weight") ? "text_model." : ""
+            let width = text.shape("\(prefix)final_layer_norm.weight")?.first ?? 0
+            var config: [String: JSONValue] = [
+                "hidden_size": .integer(width), "num_attention_heads": .integer(width / 64),
+                "num_hidden_layers": .integer(
+                    Self.count(text) { "\(prefix)encoder.layers.\($0).layer_norm1.weight" }),
+                "intermediate_size": .integer(text.shape("\(prefix)encoder.layers.0.mlp.fc1.weight")?.first ?? 0),
+                "vocab_size": .integer(
+                    text.shape("\(prefix)embeddings.token_embedding.weight")?.first ?? 0),
+                "max_position_embeddings": .integer(
+                    text.shape("\(prefix)embeddings.position_embedding.weight")?.first ?? 0),
+                "hidden_act": .string(width == 768 ? "quick_gelu" : "gelu"), "layer_norm_eps": .number(1e-5),
+                "bos_token_id": .integer(49406), "eos_token_id": .integer(49407),
+            ]
+            if let projection = text.shape("text_projection.weight") {
+                config["_class_name"] = .string("CLIPTextModelWithProjection")
+                config["projection_dim"] = .integer(projection.first ?? 0)
+            } else {
+                config["_class_name"] = .string("CLIPTextModel")
+            }
+            return .object(config)
+        }
+    }
+
+    /// How many of a row of keys there are.
+    private static func count(_ source: CheckpointSource, _ key: (Int) -> String) -> Int {
+        var n = 0
+        while source.contains(key(n)) { n += 1 }
+        return n
+    }
+}
+
+extension JSONValue {
+    fileprivate static func integers(_ values: [Int]) -> JSONValue { .array(values.map { .integer($0) }) }
+    fileprivate static func strings(_ values: [String]) -> JSONValue { .array(values.map { .string($0) }) }
+}
