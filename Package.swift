@@ -39,6 +39,7 @@ let package = Package(
         .target(name: "Microkernels", dependencies: ["CShims"], swiftSettings: numeric + microkernels),
         .target(name: "Kernels", dependencies: kernelDependencies, swiftSettings: kernels),
         .target(name: "Checkpoint", dependencies: ["Kernels"], swiftSettings: numeric),
+        .target(name: "Text", dependencies: ["Kernels", "Checkpoint"], swiftSettings: numeric),
         .target(name: "Images", dependencies: ["Kernels", "CPNG"], swiftSettings: numeric),
         .target(name: "Sampling", dependencies: ["Kernels"], swiftSettings: numeric),
         .target(name: "Networks", dependencies: ["Kernels", "Checkpoint", "Images"], swiftSettings: numeric),
@@ -62,6 +63,7 @@ let package = Package(
         .testTarget(
             name: "KernelsTests", dependencies: kernelDependencies + ["Kernels", "TestSupport"], swiftSettings: numeric),
         .testTarget(name: "CheckpointTests", dependencies: ["Checkpoint", "TestSupport"]),
+        .testTarget(name: "TextTests", dependencies: ["Text", "TestSupport"]),
         .testTarget(name: "ImagesTests", dependencies: ["Images", "TestSupport"]),
         .testTarget(name: "SamplingTests", dependencies: ["Sampling", "Pipeline", "TestSupport"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),

@@ -13,43 +13,13 @@ public enum JSONValue: Sendable, Equatable {
 
     /// Parses UTF-8 text. `name` is for messages. Errors: `.format`.
     public init(parsing bytes: UnsafeRawBufferPointer, name: String) throws {
-        self = try decodeJSON(JSONValue.self, from: bytes, name: name) { $0.keyCount }
+        self = try JSONParser.parse(bytes, name: name)
     }
 
     /// Parses a string, e.g. one from a file's metadata.
     public init(parsing text: String, name: String) throws {
         var text = text
         self = try text.withUTF8 { try JSONValue(parsing: UnsafeRawBufferPointer($0), name: name) }
-    }
-
-    /// Keys of this object and of all that it holds.
-    private var keyCount: Int {
-        switch self {
-        case .array(let values): values.reduce(0) { $0 + $1.keyCount }
-        case .object(let members): members.values.reduce(members.count) { $0 + $1.keyCount }
-        default: 0
-        }
-    }
-}
-
-extension JSONValue: Decodable {
-    public init(from decoder: any Decoder) throws {
-        let box = try decoder.singleValueContainer()
-        if box.decodeNil() {
-            self = .null
-        } else if let value = try? box.decode(String.self) {
-            self = .string(value)
-        } else if let value = try? box.decode(Bool.self) {
-            self = .bool(value)
-        } else if let value = try? box.decode(Int.self) {
-            self = .integer(value)
-        } else if let value = try? box.decode(Double.self), value.isFinite {
-            self = .number(value)
-        } else if let value = try? box.decode([JSONValue].self) {
-            self = .array(value)
-        } else {
-            self = .object(try box.decode([String: JSONValue].self))
-        }
     }
 }
 
