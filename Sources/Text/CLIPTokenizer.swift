@@ -6,12 +6,14 @@ import Kernels
 /// Text is searched for special tokens, composed (NFC), its whitespace made single spaces, its letters lower case; then
 /// it is cut into words, and these are encoded by `BytePairEncoding`.
 ///
-/// Version 4 of transformers has two tokenizers. `CLIPTokenizerFast` gives the same ids; only special tokens in capitals
-/// can differ, as both versions read the same files differently. The slow `CLIPTokenizer` of version 4, without ftfy,
-/// differs where text has Chinese characters (each a word of its own there), control or format characters, private ones,
-/// or U+FFFD (dropped there), a capital sigma at a word's end, contractions in capitals that NFC or lower case leaves
-/// (the pattern ignored case), or characters whose properties changed with Unicode's version. This one does what the
-/// fast ones do.
+/// Version 4 of transformers has two tokenizers. `CLIPTokenizerFast` gives the same ids as this one, but for special
+/// tokens in capitals, since both versions read the same files differently. The slow `CLIPTokenizer` of version 4,
+/// without ftfy, makes each Chinese character a word, drops control, format, private and unassigned characters (joiners
+/// of emoji among them), NUL and U+FFFD, knows the final sigma, and ignores case in its pattern, which makes U+0345 a
+/// letter. Where text has none of these, its ids are the same too.
+///
+/// Unicode is the Swift library's, version 17. In transformers, letters and digits are those of version 16, and marks
+/// that are newer than version 9 neither compose nor change places.
 public struct CLIPTokenizer: Sendable {
     public let startID: Int
     public let endID: Int
