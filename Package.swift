@@ -54,8 +54,6 @@ let package = Package(
                     "-static-stdlib", "-use-ld=lld", "-Xlinker", "--version-script=\(root)/Sources/MCM/mcm.map",
                     "-Xlinker", "--gc-sections", "-Xlinker", "-soname=libmcm.so.1", "-Xlinker", "-znodelete",
                     "-Xlinker", "--as-needed", "-Xlinker", "-zdefs",
-                    // What FoundationEssentials needs and does not name itself.
-                    "-l_FoundationCollections", "-l_FoundationCShims",
                 ])
             ]),
 
