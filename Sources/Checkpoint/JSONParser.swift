@@ -1,7 +1,7 @@
 import Kernels
 
-/// Reads one JSON text (RFC 8259), strictly: UTF-8 without a byte order mark, no duplicate keys, limited nesting, numbers
-/// that fit. Time is linear in the text.
+/// Reads one JSON text (RFC 8259), strictly: UTF-8 without a byte order mark, no duplicate keys, limited nesting,
+/// numbers that fit. Time is linear in the text.
 struct JSONParser {
     /// Objects and arrays may nest this deep. Parsing is recursive, and a host may have threads with small stacks;
     /// configurations use four levels.

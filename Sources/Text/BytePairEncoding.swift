@@ -1,9 +1,9 @@
 import Checkpoint
 import Kernels
 
-/// Byte-level byte-pair encoding (Sennrich et al. 2016, as in GPT-2) with "</w>" after a word's last symbol: a word begins
-/// as its UTF-8 bytes, and of all neighbours that a merge joins, those of the lowest rank are joined first, from the
-/// left, until no merge is left.
+/// Byte-level byte-pair encoding (Sennrich et al. 2016, as in GPT-2) with "</w>" after a word's last symbol: a word
+/// begins as its UTF-8 bytes, and of all neighbours that a merge joins, those of the lowest rank are joined first, from
+/// the left, until no merge is left.
 struct BytePairEncoding: Sendable {
     private struct Pair: Hashable {
         let left: Int, right: Int

@@ -1,6 +1,6 @@
 /// How CLIP sees text: normalised, then cut into words.
 enum CLIPText {
-    /// Composed (NFC), each run of whitespace one space, lower case scalar by scalar, whatever the language and context.
+    /// Composed (NFC), each run of whitespace one space, lower case scalar by scalar, whatever language and context.
     static func normalized(_ text: ArraySlice<Unicode.Scalar>) -> [Unicode.Scalar] {
         var view = String.UnicodeScalarView()
         view.append(contentsOf: text)
@@ -23,7 +23,8 @@ enum CLIPText {
     }
 
     /// Hands over the UTF-8 bytes of each word of normalised text: a contraction ('s 't 're 've 'm 'll 'd), a run of
-    /// letters, one digit, or a run of anything else but whitespace. A written special token is its brackets and its name.
+    /// letters, one digit, or a run of anything else but whitespace. A special token that was not found as one, since it
+    /// had capitals, is three words: "<|", its name, "|>".
     static func forEachWord(_ text: ArraySlice<Unicode.Scalar>, _ body: ([UInt8]) -> Void) {
         var rest = text
         while let first = rest.first {

@@ -9,8 +9,8 @@ import Kernels
 /// Version 4 of transformers has two tokenizers. `CLIPTokenizerFast` gives the same ids as this one, but for special
 /// tokens in capitals, since both versions read the same files differently. The slow `CLIPTokenizer` of version 4,
 /// without ftfy, makes each Chinese character a word, drops control, format, private and unassigned characters (joiners
-/// of emoji among them), NUL and U+FFFD, knows the final sigma, and ignores case in its pattern, which makes U+0345 a
-/// letter. Where text has none of these, its ids are the same too.
+/// of emoji among them), NUL and U+FFFD, knows the final sigma, ignores case in its pattern, which makes U+0345 a
+/// letter, and looks for special tokens before it composes. Where text has none of these, its ids are the same too.
 ///
 /// Unicode is the Swift library's, version 17. In transformers, letters and digits are those of version 16, and marks
 /// that are newer than version 9 neither compose nor change places.
@@ -89,8 +89,8 @@ public struct CLIPTokenizer: Sendable {
         }
     }
 
-    /// What a text encoder takes: start, the ids of a text, end, and padding up to the length. Of a text that is too long
-    /// the first tokens are kept.
+    /// What a text encoder takes: start, the ids of a text, end, and padding up to the length. Of a text that is too
+    /// long the first tokens are kept.
     ///   length  at least 2; nil for `maximumLength`
     /// Errors: `.invalidArgument` for another length.
     public func encode(_ text: String, length: Int?) throws -> (ids: [Int], isTruncated: Bool) {

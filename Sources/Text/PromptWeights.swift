@@ -5,8 +5,8 @@
 /// - A factor is an optional sign, then digits and full stops that make a number, with whitespace around if you like.
 ///   Only a round bracket has one. Any other colon is text: `(a:x)` is "a:x" at 1.1.
 /// - `\(`, `\)`, `\[`, `\]` and `\\` are the characters after the backslash. Any other backslash disappears.
-/// - A closing bracket without an opening one is text: `a)`, `a:1.5)`. An opening bracket without a closing one holds up
-///   to the prompt's end: `(a b` is "a b" at 1.1, as is `a b` in `((a) b`.
+/// - A closing bracket without an opening one is text: `a)`, `a:1.5)`. An opening bracket without a closing one holds
+///   up to the prompt's end: `(a b` is "a b" at 1.1, and in `((a) b` a weighs 1.21 and b 1.1.
 /// - Round and square brackets need not nest in one another: `(a [b) c]` closes each kind on its own.
 /// - Brackets around nothing leave nothing: `()`, `(:1.5)`.
 ///

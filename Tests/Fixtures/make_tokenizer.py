@@ -21,7 +21,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 SENTENCES = """
 a photo of a cat sitting on a wooden table, portrait of an astronaut riding a horse on mars, highly detailed
-digital painting, artstation, concept art, smooth, sharp focus, illustration, the quick brown fox jumps over the lazy dog
+digital painting, artstation, concept art, smooth, sharp focus, illustration, a quick brown fox jumps over the dog
 an oil painting of the sea in the style of claude monet, masterpiece, best quality, 8k uhd, dslr, soft lighting
 don't you think it's time we'll say they've seen what i'm doing? he'd be there, we're here. 1234567890
 street photography of tokyo at night, neon lights, rain, reflections; cinematic still - 35mm (film grain)
@@ -33,7 +33,8 @@ TEXTS = [
     # Contractions, digits, punctuation
     "don't can't I'll we've they're I'm he'd it's", "DON'T CAN'T I'LL WE'VE THEY'RE I'M HE'D IT'S",
     "'s 't 're 've 'm 'll 'd 'x '", "rock'n'roll ''s ''' !'s", "it’s curly", "1234567890 3.14 1,000 x2 2x", "½ ² Ⅷ ① ⅷ",
-    "!!! ... ?!?! --- *** ((a)) [[b]] {c} a:b;c #tag @user $5 50% a&b a/b a\\b ~ ` ^ _ |", "snake_case camelCase", "a!b!c",
+    "!!! ... ?!?! --- *** ((a)) [[b]] {c} a:b;c #tag @user $5 50% a&b a/b a\\b ~ ` ^ _ |",
+    "snake_case camelCase", "a!b!c",
     "hello! hello ! ! !hello",
     # Special tokens
     START, END, f"a {START} b {END} c", f"a{START}b{END}c", "<|STARTOFTEXT|> <|EndOfText|>", "<|startoftext|",
@@ -43,14 +44,17 @@ TEXTS = [
     "\U0001F600", "\U0001F468\u200D\U0001F469\u200D\U0001F467\u200D\U0001F466 family", "\U0001F1E9\U0001F1EA\U0001F1EB",
     "\U0001F44D\U0001F3FD", "\u2764\uFE0F", "1\uFE0F\u20E3", "\U0001F3F4\U000E0067\U000E0062\U000E0065\U000E007F",
     # Accents, composed and not; singletons and exclusions of NFC; compatibility characters, which NFC leaves
-    "café", "cafe\u0301", "naïve Ünïcödé ÀÉÎÕÜ", "A\u030A \u212B Å", "\u1E9B\u0323", "q\u0307\u0323 q\u0323\u0307", "\u0344",
+    "café", "cafe\u0301", "naïve Ünïcödé ÀÉÎÕÜ", "A\u030A \u212B Å", "\u1E9B\u0323",
+    "q\u0307\u0323 q\u0323\u0307", "\u0344",
     "\u0958 \u0915\u093C", "o\u0328\u0304 ǭ", "ﬁ ﬂ ﬀ", "\u0301", "\u1100\u1161\u11A8 가\u11A8 각 \u1100",
     # Scripts
     "你好世界", "一只猫在沙发上。", "日本語のテキスト、カタカナ ｶﾀｶﾅ", "한국어 텍스트", "豈 \uF900 \U0002F800 \U0002A6D6",
-    "مرحبا بالعالم مُحَمَّد ١٢٣", "नमस्ते दुनिया क्षत्रिय ०१२", "สวัสดีชาวโลก ๑๒๓ ไม้เท้า", "Привет, Мир! Ёлка", "שלום עולם",
+    "مرحبا بالعالم مُحَمَّد ١٢٣", "नमस्ते दुनिया क्षत्रिय ०१२", "สวัสดีชาวโลก ๑๒๓ ไม้เท้า",
+    "Привет, Мир! Ёлка", "שלום עולם",
     "Tiếng Việt Nguyễn", "தமிழ் கொ \u0bc6\u0bbe", "မြန်မာ ខ្មែរ", "ა Ა Ⴀ Ⰰⰰ ᎠᎡ ꭰ", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𝒜 𝟘𝟙 𐐀𐐨 𞤀", "ª º µ ʰ ⁰ ₁",
     # Case
-    "Ελληνικά ΣΊΣΥΦΟΣ ΟΔΥΣΣΕΎΣ", "İstanbul ISPARTA ıI i\u0307 \u0130\u0130", "STRAẞE Straße ß", "ǅ ǈ Ǆ \u1F88", "ϴ \u2126 \u212A",
+    "Ελληνικά ΣΊΣΥΦΟΣ ΟΔΥΣΣΕΎΣ", "İstanbul ISPARTA ıI i\u0307 \u0130\u0130", "STRAẞE Straße ß",
+    "ǅ ǈ Ǆ \u1F88", "ϴ \u2126 \u212A",
     # Control, format, private and unassigned characters; whitespace of all kinds
     "\0", "a\0b", "\x01\x02\x1f\x7f", "a\x80\x9fb", "\ufffd", "\ufeffbom", "a\u00adb", "\u202eright\u202c\u2060",
     "zero\u200bwidth\u200cjoin\u200der", "private \ue000 \U000f0000", "\U0010ffff \ufdd0",
@@ -68,7 +72,8 @@ BLOCKS = [(0x20, 0x7e)] * 6 + [
     (0x905, 0x939), (0xe01, 0xe3a), (0x1100, 0x1112), (0x1161, 0x1175), (0x11a8, 0x11c2), (0x1e00, 0x1eff),
     (0x2000, 0x206f), (0x2100, 0x214f), (0x3041, 0x3096), (0x4e00, 0x4eff), (0xac00, 0xad00), (0xf900, 0xfa6d),
     (0xff01, 0xffbe), (0x1f300, 0x1f64f), (0x1d400, 0x1d4ff)]
-SNIPPETS = [START, END, " ", "  ", "'s", "'LL", "!", "hello", "ing", "the", "\n", "e\u0301", "\u0338", "\u0345", "I\u0307"]
+SNIPPETS = [START, END, " ", "  ", "'s", "'LL", "!", "hello", "ing", "the", "\n", "e\u0301", "\u0338", "\u0345",
+            "I\u0307"]
 
 
 def random_text(source):
@@ -92,7 +97,8 @@ def trained(texts, size):
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True),
         pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    trainer = trainers.BpeTrainer(vocab_size=size, end_of_word_suffix="</w>", show_progress=False, special_tokens=[START, END])
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, end_of_word_suffix="</w>", show_progress=False, special_tokens=[START, END])
     tokenizer.train_from_iterator(texts, trainer)
     model = json.loads(tokenizer.to_str())["model"]
     return model["vocab"], [tuple(merge) for merge in model["merges"]]
@@ -194,8 +200,8 @@ def make():
             ids=[ids if len(ids) <= 40 else crc(ids) for ids in all_ids], framed=crc(sum(framed, [])),
             decoded=[tokenizer.decode(ids) for ids in all_ids[:12]]))
     return dict(
-        versions=dict(transformers=transformers.__version__, tokenizers=tokenizers.__version__), files=files, texts=texts,
-        cases=cases)
+        versions=dict(transformers=transformers.__version__, tokenizers=tokenizers.__version__), files=files,
+        texts=texts, cases=cases)
 
 
 def crc(ids):
