@@ -33,7 +33,7 @@ public struct CLIPTokenizer: Sendable {
     ///   component   folder of the tokenizer, e.g. "tokenizer_2"
     /// Errors: `.io` for files that are missing, `.format`, `.unsupported`.
     public init(_ folder: Folder, component: String = "tokenizer") throws {
-        let files = TokenizerFiles(folder, component: component)
+        let files = try TokenizerFiles(folder, component: component)
         var (vocabulary, merges, mergesName) = try files.model()
         let special = try files.specialTokens()
         func id(_ token: AddedToken) throws -> Int {

@@ -8,10 +8,13 @@ struct TokenizerFiles {
 
     private let folder: Folder
     private let component: String
+    /// tokenizer.json, if there is one: vocabulary and merges are a few megabytes.
+    private var whole: JSONObject?
 
-    init(_ folder: Folder, component: String) {
+    init(_ folder: Folder, component: String) throws {
         self.folder = folder
         self.component = component
+        whole = try object("tokenizer.json")
     }
 
     private func path(_ file: String) -> String { component.isEmpty ? file : "\(component)/\(file)" }
@@ -25,7 +28,7 @@ struct TokenizerFiles {
 
     /// What `BytePairEncoding` needs. `mergesName` is for messages.
     func model() throws -> (vocabulary: Vocabulary, merges: [(left: String, right: String)], mergesName: String) {
-        if let model = try object("tokenizer.json")?.object("model") {
+        if let model = try whole?.object("model") {
             _ = try model.string("type", default: "BPE", oneOf: ["BPE"])
             _ = try model.string("end_of_word_suffix", oneOf: [BytePairEncoding.endOfWord])
             _ = try model.string("continuing_subword_prefix", default: "", oneOf: [""])
@@ -118,7 +121,7 @@ struct TokenizerFiles {
             let source = map.has(key) ? map : config
             guard source.has(key) || `default` != nil else { return nil }
             let value = source.has(key) ? source.value(key) : .string(`default` ?? "")
-            let token = try self.token(value, isSpecial: source === map) { source.error(key, expected: $0) }
+            let token = try self.token(value, "\(source.name): \(inMessage(key))", isSpecial: source === map)
             if let known = listed[token.content] { return known }
             all[token.content] = token
             return token
@@ -135,7 +138,7 @@ struct TokenizerFiles {
             for key in ["additional_special_tokens", "extra_special_tokens"] where source.has(key) {
                 guard case .array(let values) = source.value(key) else { continue }
                 for value in values {
-                    let token = try token(value, isSpecial: true) { source.error(key, expected: $0) }
+                    let token = try token(value, "\(source.name): \(inMessage(key))", isSpecial: true)
                     if all[token.content] == nil { all[token.content] = token }
                 }
             }
@@ -163,7 +166,7 @@ struct TokenizerFiles {
             guard let id = Int(key), id >= 0 else {
                 throw MCMError(.format, "\(decoder.name): the key \(inMessage(key)) is no id")
             }
-            return (token: try token(value, isSpecial: false) { decoder.error(key, expected: $0) }, id: id)
+            return (token: try token(value, "\(decoder.name): \(inMessage(key))", isSpecial: false), id: id)
         }
         return (tokens.sorted { $0.id < $1.id }, decoder.name)
     }
@@ -180,28 +183,26 @@ struct TokenizerFiles {
                 tokens[try file.int(content, in: 0 ... .max)] = AddedToken(content: content, isNormalized: true)
             }
         }
-        if let file = try object("tokenizer.json"), file.has("added_tokens") {
+        if let file = whole, file.has("added_tokens") {
             name = file.name
             for added in try file.objects("added_tokens") {
-                let token = try token(.object(added.members), isSpecial: false) { added.error("content", expected: $0) }
-                tokens[try added.int("id", in: 0 ... .max)] = token
+                tokens[try added.int("id", in: 0 ... .max)] = try token(
+                    .object(added.members), added.name, isSpecial: false)
             }
         }
         return (tokens.sorted { $0.key < $1.key }.map { ($0.value, $0.key) }, name)
     }
 
-    /// A token's text, or an object with its "content" and how to search for it.
-    private func token(
-        _ value: JSONValue, isSpecial: Bool, _ error: (_ expected: String) -> MCMError
-    ) throws -> AddedToken {
-        let expected = "a token: a string, or an object with its \"content\""
+    /// A token's text, or an object with its "content" and how to search for it. `name` is for messages.
+    private func token(_ value: JSONValue, _ name: String, isSpecial: Bool) throws -> AddedToken {
+        if case .string(let content) = value, !content.isEmpty { return AddedToken(content: content) }
         guard case .object = value else {
-            guard case .string(let content) = value, !content.isEmpty else { throw error(expected) }
-            return AddedToken(content: content)
+            throw MCMError(
+                .format, "\(name) is \(value), expected a token: a string, or an object with its \"content\"")
         }
-        let object = try JSONObject(value, name: error(expected).message)
+        let object = try JSONObject(value, name: name)
         let content = try object.string("content")
-        guard !content.isEmpty else { throw error(expected) }
+        guard !content.isEmpty else { throw object.error("content", expected: "a token") }
         let special = try isSpecial || object.bool("special", default: false)
         return AddedToken(
             content: content, isNormalized: try object.bool("normalized", default: !special),
