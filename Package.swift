@@ -39,6 +39,7 @@ let package = Package(
         .target(name: "Microkernels", dependencies: ["CShims"], swiftSettings: numeric + microkernels),
         .target(name: "Kernels", dependencies: kernelDependencies, swiftSettings: kernels),
         .target(name: "Checkpoint", dependencies: ["Kernels"], swiftSettings: numeric),
+        .target(name: "Text", dependencies: ["Kernels", "Checkpoint"], swiftSettings: numeric),
         .target(name: "Images", dependencies: ["Kernels", "CPNG"], swiftSettings: numeric),
         .target(name: "Sampling", dependencies: ["Kernels"], swiftSettings: numeric),
         .target(name: "Networks", dependencies: ["Kernels", "Checkpoint", "Images"], swiftSettings: numeric),
@@ -53,8 +54,6 @@ let package = Package(
                     "-static-stdlib", "-use-ld=lld", "-Xlinker", "--version-script=\(root)/Sources/MCM/mcm.map",
                     "-Xlinker", "--gc-sections", "-Xlinker", "-soname=libmcm.so.1", "-Xlinker", "-znodelete",
                     "-Xlinker", "--as-needed", "-Xlinker", "-zdefs",
-                    // What FoundationEssentials needs and does not name itself.
-                    "-l_FoundationCollections", "-l_FoundationCShims",
                 ])
             ]),
 
@@ -62,6 +61,7 @@ let package = Package(
         .testTarget(
             name: "KernelsTests", dependencies: kernelDependencies + ["Kernels", "TestSupport"], swiftSettings: numeric),
         .testTarget(name: "CheckpointTests", dependencies: ["Checkpoint", "TestSupport"]),
+        .testTarget(name: "TextTests", dependencies: ["Text", "TestSupport"]),
         .testTarget(name: "ImagesTests", dependencies: ["Images", "TestSupport"]),
         .testTarget(name: "SamplingTests", dependencies: ["Sampling", "Pipeline", "TestSupport"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),

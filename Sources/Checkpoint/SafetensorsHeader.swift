@@ -22,19 +22,19 @@ struct SafetensorsHeader {
             throw failure("the header length is \(length), but only \(file.count - 8) bytes follow it")
         }
         let text = UnsafeRawBufferPointer(rebasing: file[8..<8 + length])
-        let header = try decodeJSON(JSONHeader.self, from: text, name: name) { $0.keyCount }
-        metadata = header.metadata
-        infos = try Self.check(header.entries, dataBegin: 8 + length, fileEnd: file.count, failure)
+        let header = try JSONObject(JSONValue(parsing: text, name: name), name: name)
+        metadata = try Self.metadata(header)
+        infos = try Self.check(Self.entries(header), dataBegin: 8 + length, fileEnd: file.count, failure)
     }
 
     /// Checks that the tensors fill the rest of the file, one after the other, each as long as its shape says.
     private static func check(
-        _ entries: [String: JSONHeader.Entry], dataBegin: Int, fileEnd: Int, _ failure: (String) -> MCMError
+        _ entries: [String: Entry], dataBegin: Int, fileEnd: Int, _ failure: (String) -> MCMError
     ) throws -> [String: TensorInfo] {
         var infos: [String: TensorInfo] = [:]
         infos.reserveCapacity(entries.count)
         var end = 0  // of the tensors so far, in bytes from dataBegin; never beyond the file
-        let ordered = entries.sorted { $0.value.data_offsets.lexicographicallyPrecedes($1.value.data_offsets) }
+        let ordered = entries.sorted { $0.value.offsets.lexicographicallyPrecedes($1.value.offsets) }
         for (tensor, entry) in ordered {
             let title = "tensor \(quoted(tensor))"
             guard let dtype = DType(rawValue: entry.dtype) else {
@@ -46,7 +46,7 @@ struct SafetensorsHeader {
             guard let size = checkedProduct(entry.shape + [dtype.size]) else {
                 throw failure("\(title) has the impossible shape \(entry.shape)")
             }
-            let offsets = entry.data_offsets
+            let offsets = entry.offsets
             guard offsets.count == 2, offsets[0] == end else {
                 throw failure("\(title) has data_offsets \(offsets.prefix(3)), expected it to begin at \(end)")
             }
@@ -67,39 +67,33 @@ struct SafetensorsHeader {
         }
         return infos
     }
-}
 
-/// The JSON text as it is.
-private struct JSONHeader: Decodable {
-    struct Entry: Decodable {
+    /// What the JSON text says of a tensor, as it is.
+    private struct Entry {
         let dtype: String
         let shape: [Int]
-        let data_offsets: [Int]
+        let offsets: [Int]
     }
 
-    var metadata: [String: String] = [:]
-    var entries: [String: Entry] = [:]
-    private var hasMetadata = false
+    private static let metadataKey = "__metadata__"
 
-    /// The keys there should be in the text.
-    var keyCount: Int { entries.count * 4 + metadata.count + (hasMetadata ? 1 : 0) }
-
-    private struct Key: CodingKey {
-        let stringValue: String
-        var intValue: Int? { nil }
-        init(stringValue: String) { self.stringValue = stringValue }
-        init?(intValue: Int) { nil }
+    private static func metadata(_ header: JSONObject) throws -> [String: String] {
+        guard header.members[metadataKey] != nil else { return [:] }
+        let metadata = try header.object(metadataKey)
+        return try Dictionary(uniqueKeysWithValues: metadata.members.keys.map { ($0, try metadata.string($0)) })
     }
 
-    init(from decoder: any Decoder) throws {
-        let header = try decoder.container(keyedBy: Key.self)
-        for key in header.allKeys {
-            if key.stringValue == "__metadata__" {
-                metadata = try header.decode([String: String].self, forKey: key)
-                hasMetadata = true
-            } else {
-                entries[key.stringValue] = try header.decode(Entry.self, forKey: key)
+    private static func entries(_ header: JSONObject) throws -> [String: Entry] {
+        var entries: [String: Entry] = [:]
+        entries.reserveCapacity(header.members.count)
+        for (tensor, value) in header.members where tensor != metadataKey {
+            let object = try JSONObject(value, name: "\(header.name): tensor \(quoted(tensor))")
+            entries[tensor] = try Entry(
+                dtype: object.string("dtype"), shape: object.ints("shape"), offsets: object.ints("data_offsets"))
+            guard object.members.count == 3 else {
+                throw MCMError(.format, "\(object.name): has an unknown key beside dtype, shape and data_offsets")
             }
         }
+        return entries
     }
 }
