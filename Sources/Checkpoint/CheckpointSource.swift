@@ -33,7 +33,8 @@ public final class CheckpointSource: TensorSource {
             }
         }
         self.name = name
-        unread = Set(locations.keys)
+        // Old text encoders hold the numbers 0, 1, 2 ... beside their parameters.
+        unread = Set(locations.keys.filter { !$0.hasSuffix("embeddings.position_ids") })
     }
 
     /// The keys of all tensors, in ascending order of their UTF-8 bytes.
