@@ -18,7 +18,7 @@ public struct CLIPTextConfig: Sendable {
         vocabSize = try json.int("vocab_size", default: 49408, in: 1...(1 << 24))
         hiddenSize = try json.int("hidden_size", default: 512, in: size)
         intermediateSize = try json.int("intermediate_size", default: 2048, in: size)
-        projectionDim = try json.int("projection_dim", default: 512, in: size)
+        projectionDim = try json.optionalInt("projection_dim", in: size) ?? 512
         numHiddenLayers = try json.int("num_hidden_layers", default: 12, in: 1...256)
         numAttentionHeads = try json.int("num_attention_heads", default: 8, in: size)
         maxPositionEmbeddings = try json.int("max_position_embeddings", default: 77, in: size)

@@ -63,6 +63,35 @@ import Testing
         #expect(try net([1], n: 1, in: workspace).states.count == 8)
     }
 
+    /// Old files hold position_ids, integers that nobody reads; they are not surplus.
+    @Test func positionIdsAreNoParameters() throws {
+        let recorder = Recorder()
+        _ = try CLIPText(tiny([:]), Weights(recorder), hasProjection: true)
+        for (extra, isSurplus) in [("text_model.embeddings.position_ids", false), ("text_model.embeddings.ids", true)] {
+            var offset = 0
+            var entries = recorder.tensors.map { key, shape in
+                let begin = offset
+                offset += 4 * shape.reduce(1, *)
+                return #""\#(key)": {"dtype": "F32", "shape": \#(shape), "data_offsets": [\#(begin), \#(offset)]}"#
+            }
+            entries.append(
+                #""\#(extra)": {"dtype": "I64", "shape": [1, 2], "data_offsets": [\#(offset), \#(offset + 16)]}"#)
+            let header = Array("{\(entries.joined(separator: ", "))}".utf8)
+            let bytes =
+                withUnsafeBytes(of: UInt64(header.count).littleEndian) { Array($0) } + header
+                + [UInt8](repeating: 0, count: offset + 16)
+            try bytes.withUnsafeBytes {
+                let source = try CheckpointSource(SafetensorsFile(MemoryFile(borrowing: $0), name: "text"))
+                _ = try CLIPText(tiny([:]), Weights(source), hasProjection: true)
+                if isSurplus {
+                    #expect(throws: MCMError.self) { try source.finish() }
+                } else {
+                    try source.finish()
+                }
+            }
+        }
+    }
+
     @Test(arguments: [
         ("model_type", "\"t5\""), ("hidden_act", "\"tanh\""), ("hidden_size", "0"), ("num_attention_heads", "3"),
         ("num_attention_heads", "0"), ("num_hidden_layers", "0"), ("vocab_size", "-1"), ("eos_token_id", "[1, 2]"),
@@ -83,6 +112,19 @@ private func tiny(_ options: [String: JSONValue]) throws -> CLIPTextConfig {
     ]
     return try CLIPTextConfig(
         JSONObject(.object(members.merging(options) { $1 }), name: "text_encoder/config.json"))
+}
+
+/// What a network asks for.
+private final class Recorder: TensorSource {
+    private let golden = GoldenWeights()
+    private(set) var tensors: [(key: String, shape: [Int])] = []
+
+    func contains(_ key: String) -> Bool { true }
+    func finish() throws {}
+    func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
+        tensors.append((key, shape))
+        return try golden.withElements(key, shape: shape, body)
+    }
 }
 
 /// Golden weights by the names that transformers 5 writes.

@@ -35,6 +35,14 @@ import Testing
         }
     }
 
+    /// Weights of 16 bits give what the same values in 32 bits give.
+    @Test(arguments: [PanelElement.f16, .bf16]) func weightsMayBeNarrow(element: PanelElement) throws {
+        let c = try #require(try Fixture("unet2d_condition").cases.first { try $0.string("name") == "sdxl" })
+        let narrow = try Run(c, RoundedWeights(to: element, as: element))
+        let wide = try Run(c, RoundedWeights(to: element, as: .f32))
+        #expect(try narrow(in: Workspace(threads: 2)) == wide(in: Workspace(threads: 2)))
+    }
+
     /// A text that is kept serves all steps, which take no more memory than the first.
     @Test func aTextIsKept() throws {
         let c = try #require(try Fixture("unet2d_condition").cases.first { try $0.string("name") == "sd15" })
@@ -160,6 +168,23 @@ import Testing
     }
 }
 
+/// Golden weights, rounded.
+private final class RoundedWeights: TensorSource {
+    private let golden = GoldenWeights()
+    private let rounding, stored: PanelElement
+
+    init(to rounding: PanelElement, as stored: PanelElement) { (self.rounding, self.stored) = (rounding, stored) }
+
+    func contains(_ key: String) -> Bool { true }
+    func finish() throws {}
+    func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
+        try golden.withElements(key, shape: shape) { elements in
+            let values = (0..<elements.count).map { elements[$0] }
+            return try withStored(rounded(values, to: rounding), as: stored, body)
+        }
+    }
+}
+
 /// Zeros for tensors of up to a million elements.
 private final class BoundedZeros: TensorSource {
     func contains(_ key: String) -> Bool { true }
@@ -201,12 +226,12 @@ private struct Run {
     let seed: UInt64
     let net: UNet2DCondition
 
-    init(_ c: JSONObject) throws {
+    init(_ c: JSONObject, _ source: any TensorSource = GoldenWeights()) throws {
         self.c = c
         name = try c.string("name")
         n = try c.int("batch")
         seed = UInt64(try c.int("seed"))
-        net = try UNet2DCondition(UNet2DConditionConfig(c.object("config")), Weights(GoldenWeights()))
+        net = try UNet2DCondition(UNet2DConditionConfig(c.object("config")), Weights(source))
     }
 
     func text(image: Int? = nil, in workspace: Workspace) throws -> UNet2DCondition.Text {
