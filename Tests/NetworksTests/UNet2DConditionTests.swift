@@ -121,6 +121,7 @@ import Testing
         ("mid_block_type", "\"UNetMidBlock2DSimpleCrossAttn\""), ("norm_num_groups", "null"), ("norm_num_groups", "3"),
         ("down_block_types", "[\"KDownBlock2D\", \"DownBlock2D\"]"), ("down_block_types", "[\"DownBlock2D\"]"),
         ("down_block_types", "[\"SkipDownBlock2D\", \"DownBlock2D\"]"), ("up_block_types", "[]"),
+        ("down_block_types", "[\"Down\\nBlock2D\", \"DownBlock2D\"]"),
         ("block_out_channels", "[8, 0]"), ("block_out_channels", "[]"), ("block_out_channels", "[8, 65537]"),
         ("attention_head_dim", "[2]"), ("attention_head_dim", "0"), ("attention_head_dim", "9"),
         ("attention_head_dim", "[2, \"2\"]"), ("cross_attention_dim", "[16, 16, 16]"), ("cross_attention_dim", "null"),
