@@ -37,7 +37,8 @@ public final class CheckpointSource: TensorSource {
             }
         }
         self.name = name
-        unread = Set(locations.keys)
+        // Old text encoders hold the numbers 0, 1, 2 ... beside their parameters.
+        unread = Set(locations.keys.filter { !$0.hasSuffix("embeddings.position_ids") })
     }
 
     /// Some tensors of a file, under other keys. Errors: `.format`.

@@ -16,7 +16,7 @@ func jsonLiteral(_ text: String) -> String {
 }
 
 /// `text` in a message: quoted, on one line, and cut where it gets too long to read.
-func quoted(_ text: String) -> String {
+public func quoted(_ text: String) -> String {
     let limit = 200
     guard text.utf8.count > limit else { return jsonLiteral(text) }
     return jsonLiteral(String(text.unicodeScalars.prefix(limit))) + "..."

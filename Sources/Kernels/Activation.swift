@@ -1,10 +1,12 @@
 import Microkernels
 
-/// The activation functions that diffusers names.
+/// The activation functions that diffusers and transformers name.
 public enum Activation: String, Sendable {
     case silu, mish, gelu, relu
+    case quickGELU = "quick_gelu"
+    case geluTanh = "gelu_new"
 
-    /// diffusers' spelling, in any case; "swish" is silu.
+    /// Their spelling, in any case; "swish" is silu.
     public init?(named name: String) {
         let name = name.lowercased()
         self.init(rawValue: name == "swish" ? "silu" : name)
@@ -16,6 +18,8 @@ public enum Activation: String, Sendable {
         case .mish: .mish
         case .gelu: .gelu
         case .relu: .relu
+        case .quickGELU: .quickGELU
+        case .geluTanh: .geluTanh
         }
     }
 }

@@ -1,33 +1,60 @@
 import Microkernels
 
+/// The keys and values that queries attend to, packed for `attention`. They may be kept: a text is the same in all steps.
+public struct KeysAndValues {
+    let n, tokens, heads, d: Int
+    /// Panels of k^T / sqrt(d), (tokens / 16, d, 16), and of v, (d / 16, tokens, 16), of each image and head.
+    let keys, values: Tensor
+
+    /// k, v  (n, tokens as h x w, heads * d)
+    public init(_ k: Tensor, _ v: Tensor, heads: Int, in workspace: Workspace) throws {
+        try require(heads > 0 && k.c % heads == 0, "\(k.c) channels are divided among \(heads) heads")
+        try require(k.shape == v.shape && k.pixels > 0, "keys \(k.shape) have values \(v.shape)")
+        let d = k.c / heads, tokens = k.pixels
+        let padded = (tokens + 15) / 16 * 16
+        let depth = (d + 15) / 16 * 16
+        let scale = 1 / Float(d).squareRoot()
+        let keys = try Tensor(k.n, heads, padded, d, in: workspace)
+        let values = try Tensor(k.n, heads, depth, tokens, in: workspace)
+        parallelFor(k.n * heads, threads: workspace.threads) { task in
+            let source = task / heads * tokens * k.c + task % heads * d
+            let keyPanels = keys.data + task * padded * d
+            let valuePanels = values.data + task * depth * tokens
+            packColumns(k.data + source, rows: tokens, columns: d, stride: k.c, scale: scale, into: keyPanels)
+            packPanels(v.data + source, rows: tokens, columns: d, stride: v.c, into: valuePanels)
+        }
+        (n, self.tokens, self.heads, self.d) = (k.n, tokens, heads, d)
+        (self.keys, self.values) = (keys, values)
+    }
+}
+
 /// Scaled dot-product attention: softmax(q k^T / sqrt(d)) v for every image and head.
 ///   q        (n, h, w, heads * d), pixels are the tokens
 ///   k, v     (n, tokens as h x w, heads * d)
 ///   returns  q's shape
+public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int, in workspace: Workspace) throws -> Tensor {
+    let out = try attention(q, KeysAndValues(k, v, heads: heads, in: workspace), in: workspace)
+    workspace.tape?.record(out) { gradient, tape, workspace in
+        try attentionBackward(q, k, v, out, gradient, heads: heads, tape, in: workspace)
+    }
+    return out
+}
+
+/// The same with keys and values that are packed already. Not for a tape.
+///   isCausal  a query attends to the keys up to its own place only
 ///
 /// Works through blocks of queries and of keys with an online softmax (Dao et al., FlashAttention, 2022): the scores of
 /// one block by one block exist at a time.
-public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int, in workspace: Workspace) throws -> Tensor {
-    try require(heads > 0 && q.c % heads == 0, "\(q.c) channels are divided among \(heads) heads")
+public func attention(
+    _ q: Tensor, _ packed: KeysAndValues, isCausal: Bool = false, in workspace: Workspace
+) throws -> Tensor {
+    let tokens = packed.tokens, heads = packed.heads, d = packed.d
     try require(
-        k.shape == v.shape && k.n == q.n && k.c == q.c && q.pixels > 0,
-        "queries \(q.shape) meet keys \(k.shape) and values \(v.shape)")
-    let d = q.c / heads
-    let tokens = k.pixels
-    let padded = (tokens + 15) / 16 * 16
-    let depth = (d + 15) / 16 * 16
-    let scale = 1 / Float(d).squareRoot()
-
-    // Panels of k^T, (tokens / 16, d, 16), and of v, (d / 16, tokens, 16), of each image and head.
-    let keys = try Tensor(q.n, heads, padded, d, in: workspace)
-    let values = try Tensor(q.n, heads, depth, tokens, in: workspace)
-    parallelFor(q.n * heads, threads: workspace.threads) { task in
-        let source = task / heads * tokens * k.c + task % heads * d
-        let keyPanels = keys.data + task * padded * d
-        let valuePanels = values.data + task * depth * tokens
-        packColumns(k.data + source, rows: tokens, columns: d, stride: k.c, scale: scale, into: keyPanels)
-        packPanels(v.data + source, rows: tokens, columns: d, stride: v.c, into: valuePanels)
-    }
+        packed.n == q.n && q.c == heads * d && q.pixels > 0,
+        "queries \(q.shape) meet \(packed.n) x \(tokens) keys of \(heads) x \(d) channels")
+    try require(!isCausal || q.pixels == tokens, "\(q.pixels) queries meet \(tokens) keys one after the other")
+    let keys = packed.keys, values = packed.values
+    let padded = keys.w, depth = values.w
 
     let out = try Tensor(q.n, q.h, q.w, q.c, in: workspace)
     let queryBlock = min(48, q.pixels)  // rows of scores, 48 x 256 floats: beside keys and values in the L2 cache
@@ -42,15 +69,17 @@ public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int, in work
         let rows = min(queryBlock, q.pixels - first)
         let offset = (head / heads * q.pixels + first) * q.c + head % heads * d
         for row in 0..<rows { (largest[row], totals[row]) = (-.infinity, 0) }
-        for t in stride(from: 0, to: tokens, by: keyBlock) {
+        for t in stride(from: 0, to: isCausal ? first + rows : tokens, by: keyBlock) {
             let count = min(keyBlock, tokens - t)
             gemm(
                 rows: rows, k: d, n: (count + 15) / 16 * 16, a: q.data + offset, lda: q.c,
                 b: keys.data + (head * padded + t) * d, panelStride: 16 * d, c: scores, ldc: keyBlock,
                 accumulate: false)
             for row in 0..<rows {
-                let factor = softmaxBlock(
-                    scores + row * keyBlock, count: count, largest: &largest[row], total: &totals[row])
+                let row0 = scores + row * keyBlock
+                let seen = isCausal ? max(0, min(count, first + row + 1 - t)) : count
+                let factor = softmaxBlock(row0, count: seen, largest: &largest[row], total: &totals[row])
+                if seen < count { (row0 + seen).update(repeating: 0, count: count - seen) }
                 if t > 0 && factor != 1 {
                     let sums = out.data + offset + row * q.c
                     for j in 0..<d { sums[j] *= factor }
@@ -66,9 +95,6 @@ public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int, in work
             let inverse = 1 / totals[row]
             for j in 0..<d { sums[j] *= inverse }
         }
-    }
-    workspace.tape?.record(out) { gradient, tape, workspace in
-        try attentionBackward(q, k, v, out, gradient, heads: heads, tape, in: workspace)
     }
     return out
 }

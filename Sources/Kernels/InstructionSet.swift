@@ -103,6 +103,31 @@ func activate(
 }
 
 @inline(__always)
+func multiplyGELU(
+    _ x: UnsafePointer<Float>, _ gate: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>, count: Int
+) {
+    #if arch(x86_64)
+        if usesAVX512 { return MicrokernelsAVX512.multiplyGELU(x, gate, into: out, count: count) }
+    #endif
+    Microkernels.multiplyGELU(x, gate, into: out, count: count)
+}
+
+@inline(__always)
+func layerNorm(
+    _ x: UnsafePointer<Float>, rows: Int, channels: Int, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>,
+    epsilon: Float, into out: UnsafeMutablePointer<Float>
+) {
+    #if arch(x86_64)
+        if usesAVX512 {
+            return MicrokernelsAVX512.layerNorm(
+                x, rows: rows, channels: channels, weight: weight, bias: bias, epsilon: epsilon, into: out)
+        }
+    #endif
+    Microkernels.layerNorm(
+        x, rows: rows, channels: channels, weight: weight, bias: bias, epsilon: epsilon, into: out)
+}
+
+@inline(__always)
 func channelMoments(
     _ x: UnsafePointer<Float>, pixels: Int, channels: Int, into out: UnsafeMutablePointer<Float>
 ) {

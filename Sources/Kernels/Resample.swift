@@ -1,18 +1,37 @@
 /// Each pixel doubled in both directions (nearest): (n, 2 h, 2 w, c).
 public func upsampleNearest2x(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
-    let out = try Tensor(x.n, 2 * x.h, 2 * x.w, x.c, in: workspace)
-    parallelFor(x.n * x.h, threads: workspace.threads) { row in
-        let source = x.data + row * x.w * x.c
-        let target = out.data + 2 * row * out.w * x.c
-        for column in 0..<x.w {
-            for copy in 0..<2 {
-                (target + (2 * column + copy) * x.c).update(from: source + column * x.c, count: x.c)
-            }
+    try upsampleNearest(x, height: 2 * x.h, width: 2 * x.w, in: workspace)
+}
+
+/// An image enlarged to any size by repeating its pixels (nearest): (n, height, width, c).
+public func upsampleNearest(_ x: Tensor, height: Int, width: Int, in workspace: Workspace) throws -> Tensor {
+    let out = try Tensor(x.n, height, width, x.c, in: workspace)
+    parallelFor(out.n * out.h, threads: workspace.threads) { row in
+        let source = x.data + (row / out.h * x.h + row % out.h * x.h / out.h) * x.w * x.c
+        let target = out.data + row * out.w * x.c
+        for column in 0..<out.w {
+            (target + column * x.c).update(from: source + column * x.w / out.w * x.c, count: x.c)
         }
-        (target + out.w * x.c).update(from: target, count: out.w * x.c)
     }
     workspace.tape?.record(out) { gradient, tape, workspace in
-        try tape.add(pool2x(gradient, scale: 1, in: workspace), to: x, in: workspace)
+        // Output i repeats input i * size / larger: the copies of j begin at j * larger / size, rounded up.
+        func copies(_ j: Int, _ size: Int, _ larger: Int) -> Range<Int> {
+            (j * larger + size - 1) / size..<((j + 1) * larger + size - 1) / size
+        }
+        let dx = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
+        parallelFor(x.n * x.h, threads: workspace.threads) { row in
+            for column in 0..<x.w {
+                let target = dx.data + (row * x.w + column) * x.c
+                target.update(repeating: 0, count: x.c)
+                for y in copies(row % x.h, x.h, out.h) {
+                    for copy in copies(column, x.w, out.w) {
+                        let source = gradient.data + ((row / x.h * out.h + y) * out.w + copy) * x.c
+                        for j in 0..<x.c { target[j] += source[j] }
+                    }
+                }
+            }
+        }
+        try tape.add(dx, to: x, in: workspace)
     }
     return out
 }

@@ -1,8 +1,8 @@
 import CShims
 
-/// The activation functions that diffusers names.
+/// The activation functions that diffusers and transformers name.
 public enum Activation: UInt8, Sendable {
-    case none, silu, mish, gelu, relu
+    case none, silu, mish, gelu, relu, quickGELU, geluTanh
 }
 
 /// A function of each lane. A type rather than a closure, so that loops over it are compiled with it inside.
@@ -50,6 +50,30 @@ enum GELU: Pointwise {
     }
 }
 
+enum QuickGELU: Pointwise {
+    @inline(always) static func apply(_ x: V) -> V { x / (1 + exp(-1.702 * x)) }
+    @inline(always) static func derivative(_ x: V) -> V {
+        let sigmoid = 1 / (1 + exp(-1.702 * x))
+        return sigmoid * fma(1.702 * x, 1 - sigmoid, V(repeating: 1))
+    }
+}
+
+/// GELU through tanh (Hendrycks and Gimpel 2016): 0.5 x (1 + tanh(u)) = x sigmoid(2 u) with
+/// u = sqrt(2 / pi) (x + 0.044715 x^3).
+enum GELUTanh: Pointwise {
+    @inline(always) static func apply(_ x: V) -> V { x / (1 + exp(-exponent(x))) }
+    @inline(always) static func derivative(_ x: V) -> V {
+        let x = shim_clamp(x, -10, 10)  // beyond, it is 0 or 1
+        let sigmoid = 1 / (1 + exp(-exponent(x)))
+        let slope = fma(x * x, 0.214_064_449, V(repeating: 1.595_769_12))
+        return fma(x * slope, sigmoid * (1 - sigmoid), sigmoid)
+    }
+
+    @inline(always) private static func exponent(_ x: V) -> V {
+        x * fma(x * x, 0.071_354_816_3, V(repeating: 1.595_769_12))
+    }
+}
+
 enum ReLU: Pointwise {
     /// NaN stays NaN.
     @inline(always) static func apply(_ x: V) -> V { shim_clamp(x, 0, .infinity) }
@@ -68,6 +92,8 @@ public func activate(
     case .mish: map(Mish.self, x, out, count)
     case .gelu: map(GELU.self, x, out, count)
     case .relu: map(ReLU.self, x, out, count)
+    case .quickGELU: map(QuickGELU.self, x, out, count)
+    case .geluTanh: map(GELUTanh.self, x, out, count)
     }
 }
 
@@ -90,6 +116,19 @@ public func activationGradient(
     case .mish: mapGradient(Mish.self, x, gradient, out, count)
     case .gelu: mapGradient(GELU.self, x, gradient, out, count)
     case .relu: mapGradient(ReLU.self, x, gradient, out, count)
+    case .quickGELU: mapGradient(QuickGELU.self, x, gradient, out, count)
+    case .geluTanh: mapGradient(GELUTanh.self, x, gradient, out, count)
+    }
+}
+
+/// out = x * gelu(gate) for `count` floats (GEGLU, Shazeer 2020).
+public func multiplyGELU(
+    _ x: UnsafePointer<Float>, _ gate: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>, count: Int
+) {
+    var i = 0
+    while i < count {
+        store(load(x + i, count - i) * GELU.apply(load(gate + i, count - i)), out + i, count - i)
+        i += 16
     }
 }
 

@@ -23,6 +23,50 @@ public func channelMoments(
     }
 }
 
+/// Each row normalised: out = (x - mean) / sqrt(variance + epsilon) * weight + bias. As above, sums are of differences,
+/// to the row's first value and to its mean.
+///   x, out        (rows, channels)
+///   weight, bias  (channels)
+public func layerNorm(
+    _ x: UnsafePointer<Float>, rows: Int, channels: Int, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>,
+    epsilon: Float, into out: UnsafeMutablePointer<Float>
+) {
+    for row in 0..<rows {
+        let x = x + row * channels, out = out + row * channels
+        let first = x[0]
+        let mean = first + rowSum(x, channels) { $0 - first } / Float(channels)
+        let squares = rowSum(x, channels) { x in
+            let d = x - mean
+            return d * d
+        }
+        let inverse = 1 / (squares / Float(channels) + epsilon).squareRoot()
+        var j = 0
+        while j < channels {
+            let count = channels - j
+            let y = (load(x + j, count) - mean) * inverse
+            store(fma(y, load(weight + j, count), load(bias + j, count)), out + j, count)
+            j += 16
+        }
+    }
+}
+
+/// The sum of f over a row.
+@inline(__always)
+private func rowSum(_ x: Input, _ count: Int, _ f: (V) -> V) -> Float {
+    var total = V()
+    var j = 0
+    while j + 16 <= count {
+        total += f(load(x + j))
+        j += 16
+    }
+    if j < count {
+        var last = f(load(x + j, count - j))
+        for lane in (count - j)..<16 { last[lane] = 0 }
+        total += last
+    }
+    return sum(total)
+}
+
 /// out = f(a x + b) for `pixels` rows of x (pixels, channels).
 ///   a, b  (channels)
 public func scaleShift(
@@ -35,6 +79,8 @@ public func scaleShift(
     case .mish: affine(Mish.self, x, pixels, channels, a, b, out)
     case .gelu: affine(GELU.self, x, pixels, channels, a, b, out)
     case .relu: affine(ReLU.self, x, pixels, channels, a, b, out)
+    case .quickGELU: affine(QuickGELU.self, x, pixels, channels, a, b, out)
+    case .geluTanh: affine(GELUTanh.self, x, pixels, channels, a, b, out)
     }
 }
 
@@ -66,6 +112,8 @@ public func scaleShiftSums(
     case .mish: affineSums(Mish.self, x, gradient, pixels, channels, a, b, center, out)
     case .gelu: affineSums(GELU.self, x, gradient, pixels, channels, a, b, center, out)
     case .relu: affineSums(ReLU.self, x, gradient, pixels, channels, a, b, center, out)
+    case .quickGELU: affineSums(QuickGELU.self, x, gradient, pixels, channels, a, b, center, out)
+    case .geluTanh: affineSums(GELUTanh.self, x, gradient, pixels, channels, a, b, center, out)
     }
 }
 
@@ -103,6 +151,8 @@ public func scaleShiftGradient(
     case .mish: affineGradient(Mish.self, x, gradient, pixels, channels, a, b, center, p, q, out)
     case .gelu: affineGradient(GELU.self, x, gradient, pixels, channels, a, b, center, p, q, out)
     case .relu: affineGradient(ReLU.self, x, gradient, pixels, channels, a, b, center, p, q, out)
+    case .quickGELU: affineGradient(QuickGELU.self, x, gradient, pixels, channels, a, b, center, p, q, out)
+    case .geluTanh: affineGradient(GELUTanh.self, x, gradient, pixels, channels, a, b, center, p, q, out)
     }
 }
 

@@ -4,8 +4,28 @@ import Kernels
 /// Layers by the names of their parameters in the checkpoint.
 extension Weights {
     /// A fully connected layer: a convolution of 1 x 1.
-    func linear(_ name: String, _ inputs: Int, _ outputs: Int) throws -> Conv2D {
-        try conv2D(name, inputs, outputs, shape: [outputs, inputs], kernel: 1, stride: 1, padding: (0, 0))
+    func linear(_ name: String, _ inputs: Int, _ outputs: Int, bias: Bool = true) throws -> Conv2D {
+        try conv2D(
+            name, inputs, outputs, shape: [outputs, inputs], kernel: 1, stride: 1, padding: (0, 0), hasBias: bias)
+    }
+
+    /// A fully connected layer whose outputs are two halves of `outputs` each, as two layers.
+    func linearHalves(_ name: String, _ inputs: Int, _ outputs: Int) throws -> (Conv2D, Conv2D) {
+        let layer = self[name]
+        let bias = try layer.read("bias", [2 * outputs])
+        return try layer.withElements("weight", [2 * outputs, inputs]) { weight in
+            func half(_ i: Int) throws -> Conv2D {
+                let elements = StoredFloats(
+                    weight.element, weight.base + i * weight.count / 2 * weight.element.size, count: weight.count / 2)
+                let conv = try Conv2D(
+                    weight: elements, bias: FloatBuffer(Array(bias.values[(i * outputs)..<((i + 1) * outputs)])),
+                    inputs: inputs, outputs: outputs, kernel: 1, padBefore: 0, padAfter: 0, threads: threads,
+                    in: memory)
+                count(conv.weight.bytes + bias.bytes / 2)
+                return conv
+            }
+            return (try half(0), try half(1))
+        }
     }
 
     /// padding: rows and columns of zeros (before, after) the image; (1, 1) keeps a 3 x 3 convolution's size.
@@ -21,17 +41,17 @@ extension Weights {
     /// shape: of the weight in the checkpoint.
     private func conv2D(
         _ name: String, _ inputs: Int, _ outputs: Int, shape: [Int], kernel: Int, stride: Int,
-        padding: (before: Int, after: Int)
+        padding: (before: Int, after: Int), hasBias: Bool = true
     ) throws -> Conv2D {
         let layer = self[name]
-        let bias = try layer.read("bias", [outputs])
+        let bias = hasBias ? try layer.read("bias", [outputs]) : nil
         var conv = try layer.withElements("weight", shape) {
             try Conv2D(
                 weight: $0, bias: bias, inputs: inputs, outputs: outputs, kernel: kernel, stride: stride,
                 padBefore: padding.before, padAfter: padding.after,
                 rounds: rounds && $0.count >= Self.leastRounded && $0.gradient == nil, threads: threads, in: memory)
         }
-        count(conv.weight.bytes + bias.bytes)
+        count(conv.weight.bytes + (bias?.bytes ?? 0))
         (source as? CountingSource)?.squares.all += conv.weight.squares.all
         (source as? CountingSource)?.squares.error += conv.weight.squares.error
         if let counter = source as? CountingSource, counter.cacheBytes > 0 {
@@ -55,6 +75,14 @@ extension Weights {
         let norm = try GroupNorm(
             groups: groups, epsilon: Float(epsilon), weight: layer.read("weight", [channels]),
             bias: layer.read("bias", [channels]))
+        count(norm.weight.bytes + norm.bias.bytes)
+        return norm
+    }
+
+    func layerNorm(_ name: String, _ channels: Int, epsilon: Double = 1e-5) throws -> LayerNorm {
+        let layer = self[name]
+        let norm = try LayerNorm(
+            epsilon: Float(epsilon), weight: layer.read("weight", [channels]), bias: layer.read("bias", [channels]))
         count(norm.weight.bytes + norm.bias.bytes)
         return norm
     }

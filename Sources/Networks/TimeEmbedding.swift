@@ -77,26 +77,28 @@ enum TimeProjection {
     }
 }
 
-/// diffusers' TimestepEmbedding: linear, SiLU, linear.
+/// diffusers' TimestepEmbedding: linear, activation, linear.
 struct TimestepEmbedding {
+    private let condProj: Conv2D?
     private let linear1, linear2: Conv2D
+    private let activation: Activation
 
-    init(_ weights: Weights, _ inputs: Int, _ width: Int) throws {
+    /// condition: numbers per image that are projected and added to the input; nil for none.
+    init(
+        _ weights: Weights, _ inputs: Int, _ width: Int, activation: Activation = .silu, condition: Int? = nil
+    ) throws {
         linear1 = try weights.linear("linear_1", inputs, width)
         linear2 = try weights.linear("linear_2", width, width)
+        condProj = try condition.map { try weights.linear("cond_proj", $0, inputs, bias: false) }
+        self.activation = activation
     }
 
-    func callAsFunction(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
-        try conv2D(activate(conv2D(x, linear1, in: workspace), .silu, in: workspace), linear2, in: workspace)
+    /// x          (n, 1, 1, inputs)
+    /// condition  (n, 1, 1, condition), or nil for zeros
+    func callAsFunction(_ x: Tensor, condition: Tensor? = nil, in workspace: Workspace) throws -> Tensor {
+        var x = x
+        if let condProj, let condition { x = try conv2D(condition, condProj, residual: x, in: workspace) }
+        return try conv2D(
+            activate(conv2D(x, linear1, in: workspace), activation, in: workspace), linear2, in: workspace)
     }
-}
-
-/// What a network wants to know about an image's class, if anything (`class_embed_type`).
-enum ClassEmbedding {
-    /// A table with a row per class.
-    case table(FloatBuffer, rows: Int)
-    /// A number, embedded as a timestep is.
-    case timestep(TimestepEmbedding)
-    /// The embedding itself.
-    case identity
 }

@@ -8,15 +8,8 @@ public final class UNet2D: Sendable {
     private let parts: Parts
 
     private struct Parts {
-        let timeProj: TimeProjection
-        let timeEmbedding: TimestepEmbedding
-        let classEmbedding: ClassEmbedding?
-        let convIn: Conv2D
-        let downBlocks: [DownBlock]
-        let midBlock: MidBlock?
-        let upBlocks: [UpBlock]
-        let convNormOut: GroupNorm
-        let convOut: Conv2D
+        let embedding: UNetEmbedding
+        let body: UNetBody
     }
 
     public init(_ config: UNet2DConfig, _ weights: Weights) throws {
@@ -42,71 +35,25 @@ public final class UNet2D: Sendable {
             classEmbedding = .table(try weights.table("class_embedding", rows, width), rows: rows)
         case (_, nil): classEmbedding = nil
         }
-
-        let options = BlockOptions(
-            embedding: width, activation: config.activation, epsilon: config.normEps, scaleShift: config.scaleShift)
-        let last = c.count - 1
-        parts = Parts(
+        let embedding = UNetEmbedding(
             timeProj: projection,
             timeEmbedding: try TimestepEmbedding(weights["time_embedding"], projection.width, width),
-            classEmbedding: classEmbedding,
-            convIn: try weights.conv2D("conv_in", config.inChannels, c[0]),
-            downBlocks: try c.indices.map { i in
-                try DownBlock(
-                    weights["down_blocks.\(i)"], config.downBlockTypes[i], c[max(i - 1, 0)], c[i], isLast: i == last,
-                    config, options)
-            },
-            midBlock: config.hasMidBlock ? try MidBlock(weights["mid_block"], c[last], config, options) : nil,
-            upBlocks: try c.indices.map { i in
-                try UpBlock(
-                    weights["up_blocks.\(i)"], config.upBlockTypes[i], previous: c[min(last - i + 1, last)],
-                    outputs: c[last - i], skips: c[max(last - i - 1, 0)], isLast: i == last, config, options)
-            },
-            convNormOut: try weights.groupNorm(
-                "conv_norm_out", c[0], groups: config.normNumGroups ?? min(c[0] / 4, 32), epsilon: config.normEps),
-            convOut: try weights.conv2D("conv_out", c[0], config.outChannels))
-        // NCSN++'s image shrinks and grows in skip blocks alone: they come first on the way down, last on the way up.
-        let down = parts.downBlocks.map(\.readsImage), up = parts.upBlocks.map(\.writesImage)
-        if zip(down, down.dropFirst()).contains(where: { !$0 && $1 })
-            || zip(up, parts.upBlocks.dropFirst()).contains(where: { $0 && !$1.isSkip })
-        {
-            throw MCMError(.format, "skip blocks come first in down_block_types and last in up_block_types")
-        }
-        if down.contains(true) && config.inChannels != 3 || up.contains(true) && config.outChannels != 3 {
-            throw MCMError(
-                .format, "skip blocks need 3 channels, found \(config.inChannels) in and \(config.outChannels) out")
-        }
+            classEmbedding: classEmbedding, width: width)
+        parts = Parts(embedding: embedding, body: try UNetBody(weights, config.body, config.options))
     }
 
     /// Floats per image that the network wants as class input: 0 none, 1 a class or number, else an embedding.
-    public var classInputSize: Int {
-        switch parts.classEmbedding {
-        case nil: 0
-        case .identity: config.timeEmbeddingDim
-        case .table, .timestep: 1
-        }
-    }
+    public var classInputSize: Int { parts.embedding.classInputSize }
 
     /// Rows of the class table, 0 if there is none.
-    public var classCount: Int {
-        if case .table(_, let rows) = parts.classEmbedding { rows } else { 0 }
-    }
+    public var classCount: Int { parts.embedding.classCount }
 
     /// Throws `.invalidArgument` for a class that the table does not have.
-    public func checkClassInput(_ values: [Float]) throws {
-        guard case .table(_, let rows) = parts.classEmbedding else { return }
-        for value in values where Int(exactly: value).map({ (0..<rows).contains($0) }) != true {
-            throw MCMError(.invalidArgument, "class \(value), expected an integer from 0 to \(rows - 1)")
-        }
-    }
+    public func checkClassInput(_ values: [Float]) throws { try parts.embedding.checkClassInput(values) }
 
     /// Throws `.size` unless the network takes images of this size.
     public func checkSize(height: Int, width: Int) throws {
-        let multiple = config.sizeMultiple
-        if height < 1 || width < 1 || height % multiple != 0 || width % multiple != 0 {
-            throw MCMError(
-                .size, "a sample of width \(width) and height \(height), expected positive multiples of \(multiple)")
-        }
+        try Networks.checkSize(height: height, width: width, multiple: config.sizeMultiple)
     }
 
     /// The prediction for a batch.
@@ -125,50 +72,51 @@ public final class UNet2D: Sendable {
                     + "\(x.n) images, expected \(config.inChannels), \(x.n) and \(x.n * classInputSize)")
         }
         let embedding = try activate(
-            embed(timesteps, classInput, in: workspace), config.activation, in: workspace)
-
-        let input = config.centerInputSample ? try map(x, in: workspace) { 2 * $0 - 1 } : x  // x has no gradient
-        var state = UNetState(sample: try conv2D(input, parts.convIn, in: workspace), image: input)
-        state.skips.append(state.sample)
-        for block in parts.downBlocks { try block(&state, embedding, in: workspace) }
-        if let mid = parts.midBlock { state.sample = try mid(state.sample, embedding, in: workspace) }
-        state.image = nil
-        for block in parts.upBlocks { try block(&state, embedding, in: workspace) }
-
-        let h = try normalized(state.sample, parts.convNormOut, activation: .silu, in: workspace)
-        let out = try conv2D(h, parts.convOut, residual: state.image, in: workspace)
-        if case .fourier = parts.timeProj { return try divide(out, by: timesteps, in: workspace) }
+            parts.embedding(timesteps, classInput, in: workspace), config.activation, in: workspace)
+        let out = try parts.body(x, embedding, in: workspace)
+        if case .fourier = parts.embedding.timeProj { return try divide(out, by: timesteps, in: workspace) }
         return out
     }
 
     /// Throws for a timestep that the network cannot embed.
-    public func checkTimestep(_ timestep: Int) throws { try parts.timeProj.check(Float(timestep), "timestep") }
-
-    /// Time and class embedding: (n, 1, 1, timeEmbeddingDim).
-    private func embed(_ timesteps: [Float], _ classInput: [Float], in workspace: Workspace) throws -> Tensor {
-        let time = try parts.timeEmbedding(parts.timeProj(timesteps, "timestep", in: workspace), in: workspace)
-        let other: Tensor
-        switch parts.classEmbedding {
-        case nil: return time
-        case .timestep(let embedding):
-            other = try embedding(parts.timeProj(classInput, "class input", in: workspace), in: workspace)
-        case .table(let table, let rows):
-            other = try TimeProjection.learned(table: table, rows: rows, width: time.c)(
-                classInput, "class", in: workspace)
-        case .identity:
-            other = try Tensor(time.n, 1, 1, time.c, in: workspace)
-            for (i, value) in classInput.enumerated() { other.data[i] = value }
-        }
-        return try add(time, other, in: workspace)
+    public func checkTimestep(_ timestep: Int) throws {
+        try parts.embedding.timeProj.check(Float(timestep), "timestep")
     }
 }
 
-/// What flows through the blocks.
-struct UNetState {
-    var sample: Tensor
-    /// Outputs of the way down that wait for the way up.
-    var skips: [Tensor] = []
-    /// The image that NCSN++'s skip blocks carry beside the features: on the way down the shrinking input, on the way
-    /// up the growing output.
-    var image: Tensor?
+extension UNet2DConfig {
+    fileprivate var options: UNetOptions {
+        UNetOptions(
+            block: BlockOptions(
+                embedding: timeEmbeddingDim, activation: activation, epsilon: normEps, scaleShift: scaleShift),
+            groups: normNumGroups, downsamplePadding: downsamplePadding, downsampleType: downsampleType,
+            upsampleType: upsampleType)
+    }
+
+    fileprivate var body: UNetBody.Shape {
+        func levels(_ types: [String], _ channels: [Int]) -> [UNetLevel] {
+            zip(types, channels).map { type, channels in
+                UNetLevel(type: type, channels: channels, layers: layersPerBlock, headDim: attentionHeadDim)
+            }
+        }
+        let last = blockOutChannels[blockOutChannels.count - 1]
+        // The norm of the mid block's attention, as diffusers chooses it.
+        let midGroups = attnNormNumGroups ?? (scaleShift ? nil : normNumGroups ?? min(last / 4, 32))
+        let mid = MidBlockOptions(
+            channels: last, outputScale: midBlockScaleFactor,
+            attention: addAttention ? .block(headDim: attentionHeadDim ?? last, groups: midGroups) : nil)
+        return UNetBody.Shape(
+            inChannels: inChannels, outChannels: outChannels, down: levels(downBlockTypes, blockOutChannels),
+            up: levels(upBlockTypes, blockOutChannels.reversed()), mid: hasMidBlock ? mid : nil,
+            outGroups: normNumGroups ?? min(blockOutChannels[0] / 4, 32), outActivation: .silu,
+            centerInputSample: centerInputSample)
+    }
+}
+
+/// Throws `.size` unless both are positive multiples.
+func checkSize(height: Int, width: Int, multiple: Int) throws {
+    if height < 1 || width < 1 || height % multiple != 0 || width % multiple != 0 {
+        throw MCMError(
+            .size, "a sample of width \(width) and height \(height), expected positive multiples of \(multiple)")
+    }
 }

@@ -103,6 +103,36 @@ import Testing
         }
     }
 
+    /// Lengths that end in, at and beyond blocks of 48 queries and of 256 keys.
+    @Test(arguments: [1, 2, 16, 47, 48, 49, 77, 255, 256, 257, 300, 600]) func causal(tokens: Int) throws {
+        let workspace = try poisoned(threads: 2)
+        let x = try (0..<3).map { try random(2, 1, tokens, 2 * 20, seed: 40 + UInt64($0), in: workspace) }
+        let packed = try KeysAndValues(x[1], x[2], heads: 2, in: workspace)
+        let out = try attention(x[0], packed, isCausal: true, in: workspace)
+        #expect(relativeError(values(out), naive(x[0], x[1], x[2], heads: 2, isCausal: true)) <= 1e-6)
+        #expect(try sameOnAnyThreads { try attention(x[0], packed, isCausal: true, in: $0) })
+        // Packed keys serve again.
+        #expect(
+            sameBits(
+                values(try attention(x[0], packed, in: workspace)),
+                values(try attention(x[0], x[1], x[2], heads: 2, in: workspace))))
+    }
+
+    @Test func shapesMustAgree() throws {
+        let workspace = try poisoned()
+        let q = try random(2, 1, 5, 12, seed: 1, in: workspace)
+        let packed = try KeysAndValues(q, q, heads: 3, in: workspace)
+        for (n, tokens, c) in [(1, 5, 12), (2, 5, 8), (2, 5, 24)] {
+            let other = try random(n, 1, tokens, c, seed: 2, in: workspace)
+            #expect(throws: MCMError.self) { try attention(other, packed, in: workspace) }
+        }
+        let longer = try random(2, 1, 6, 12, seed: 2, in: workspace)
+        #expect(try attention(longer, packed, in: workspace).count == longer.count)
+        #expect(throws: MCMError.self) { try attention(longer, packed, isCausal: true, in: workspace) }
+        #expect(throws: MCMError.self) { try KeysAndValues(q, longer, heads: 3, in: workspace) }
+        #expect(throws: MCMError.self) { try KeysAndValues(q, q, heads: 5, in: workspace) }
+    }
+
     @Test func pixelsAreTokens() throws {
         let workspace = try poisoned()
         let q = try random(2, 4, 5, 12, seed: 4, in: workspace)
@@ -146,15 +176,16 @@ import Testing
 }
 
 /// softmax(q k^T / sqrt(d)) v of every image and head.
-private func naive(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int) -> [Float] {
-    let d = q.c / heads, queries = q.h * q.w, tokens = k.h * k.w
+private func naive(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int, isCausal: Bool = false) -> [Float] {
+    let d = q.c / heads, queries = q.h * q.w
     var out = [Float](repeating: 0, count: q.count)
     for image in 0..<q.n {
         for head in 0..<heads {
             for i in 0..<queries {
                 let row = (image * queries + i) * q.c + head * d
+                let stride = k.h * k.w, tokens = isCausal ? i + 1 : stride
                 let scores = (0..<tokens).map { t in
-                    let key = (image * tokens + t) * k.c + head * d
+                    let key = (image * stride + t) * k.c + head * d
                     return (0..<d).reduce(0.0) { $0 + Double(q.data[row + $1]) * Double(k.data[key + $1]) }
                         / Double(d).squareRoot()
                 }
@@ -162,7 +193,7 @@ private func naive(_ q: Tensor, _ k: Tensor, _ v: Tensor, heads: Int) -> [Float]
                 let total = weights.reduce(0, +)
                 for j in 0..<d {
                     let sum = (0..<tokens).reduce(0.0) {
-                        $0 + weights[$1] * Double(v.data[(image * tokens + $1) * v.c + head * d + j])
+                        $0 + weights[$1] * Double(v.data[(image * stride + $1) * v.c + head * d + j])
                     }
                     out[row + j] = Float(sum / total)
                 }

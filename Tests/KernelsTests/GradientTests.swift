@@ -147,7 +147,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [Activation.silu, .mish, .gelu]) func ofActivations(activation: Activation) throws {
+    @Test(arguments: [Activation.silu, .mish, .gelu, .quickGELU, .geluTanh])
+    func ofActivations(activation: Activation) throws {
         let x = (0..<300).map { Float($0 - 150) / 10 } + [30, -30, 80, -80, 0]
         try check([([1, 1, 5, 61], x)], [], bound: 1e-6) { x, workspace in
             try activate(x[0], activation, in: workspace)
@@ -200,7 +201,9 @@ import Testing
     @Test func ofResampling() throws {
         let workspace = try poisoned(threads: 2)
         let kernels: [(String, (Tensor, Workspace) throws -> Tensor)] = [
-            ("nearest", { try upsampleNearest2x($0, in: $1) }), ("average", { try averagePool2x($0, in: $1) }),
+            ("nearest", { try upsampleNearest2x($0, in: $1) }),
+            ("nearest to 9 x 13", { try upsampleNearest($0, height: 9, width: 13, in: $1) }),
+            ("average", { try averagePool2x($0, in: $1) }),
             ("FIR down", { try firDownsample2x($0, in: $1) }), ("FIR up", { try firUpsample2x($0, in: $1) }),
             ("divide", { try divide($0, by: [3, -0.5], in: $1) }),
         ]

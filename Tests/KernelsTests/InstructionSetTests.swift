@@ -9,7 +9,9 @@
     @Suite(.enabled(if: shim_cpu_has_avx512(), "this CPU has no AVX-512, or is kept from it"))
     struct InstructionSetTests {
         static let elements = [Microkernels.PanelElement.f32, .f16, .bf16, .i8]
-        static let activations = [Microkernels.Activation.none, .silu, .mish, .gelu, .relu]
+        static let activations = [
+            Microkernels.Activation.none, .silu, .mish, .gelu, .relu, .quickGELU, .geluTanh,
+        ]
 
         @Test(arguments: elements) func products(element: Microkernels.PanelElement) {
             var random = SplitMix(seed: 1)
@@ -132,6 +134,24 @@
                 Microkernels.channelMoments(x, pixels: pixels, channels: channels, into: &one)
                 MicrokernelsAVX512.channelMoments(x, pixels: pixels, channels: channels, into: &other)
                 #expect(sameBits(one, other), "\(pixels) x \(channels)")
+            }
+        }
+
+        @Test func layerNormsAndGates() {
+            var random = SplitMix(seed: 10)
+            for _ in 0..<100 {
+                let rows = random.int(1...9), channels = random.int(1...100), count = rows * channels
+                let x = randn(count, seed: random.next()).map { 3 * $0 + 1 }, y = randn(count, seed: random.next())
+                let weight = randn(channels, seed: random.next()), bias = randn(channels, seed: random.next())
+                var one = x, other = x
+                Microkernels.layerNorm(
+                    x, rows: rows, channels: channels, weight: weight, bias: bias, epsilon: 1e-5, into: &one)
+                MicrokernelsAVX512.layerNorm(
+                    x, rows: rows, channels: channels, weight: weight, bias: bias, epsilon: 1e-5, into: &other)
+                #expect(sameBits(one, other), "\(rows) x \(channels)")
+                Microkernels.multiplyGELU(x, y, into: &one, count: count)
+                MicrokernelsAVX512.multiplyGELU(x, y, into: &other, count: count)
+                #expect(sameBits(one, other), "\(count) values")
             }
         }
 

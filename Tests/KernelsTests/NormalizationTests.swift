@@ -17,7 +17,7 @@ import Testing
         let x = try random(2, h, w, c, seed: 1, in: workspace)
         for i in 0..<x.count { x.data[i] = 3 * x.data[i] + Float(i % c) * 0.1 }
         for modulation in [nil, try random(2, 1, 1, 2 * c, seed: 2, in: workspace)] {
-            for activation in [nil, Activation.silu, .mish, .gelu, .relu] {
+            for activation in [nil, Activation.silu, .mish, .gelu, .relu, .quickGELU, .geluTanh] {
                 let out = try groupNorm(x, norm, modulation: modulation, activation: activation, in: workspace)
                 let expected = naive(x, norm, modulation).map { y in Float(activation?.exact(y) ?? y) }
                 #expect((out.n, out.h, out.w, out.c) == (2, h, w, c))

@@ -12,6 +12,17 @@ import Testing
         }
     }
 
+    /// torch's nearest: pixel i comes from i * size / larger, rounded down.
+    @Test(arguments: shapes) func nearestToAnySize(h: Int, w: Int, c: Int) throws {
+        for (height, width) in [(2 * h - 1, 2 * w), (2 * h + 1, 2 * w + 1), (h, w), (5 * h + 3, w)] {
+            try compare(
+                h, w, c, { try upsampleNearest($0, height: height, width: width, in: $1) }, bound: 0
+            ) { x in
+                Image(height, width) { x[$0 * x.h / height, $1 * x.w / width] }
+            }
+        }
+    }
+
     @Test(arguments: shapes) func averageIsTheMeanOfFour(h: Int, w: Int, c: Int) throws {
         try compare(h, w, c, averagePool2x, bound: 1e-6) { x in
             Image(x.h / 2, x.w / 2) { y, column in
