@@ -46,7 +46,7 @@ import Testing
                             StepInput(
                                 batch: shape[0], count: count, sample: x.baseAddress!, prediction: e,
                                 variance: variance, noise: noise),
-                            into: StepOutput(sample: x.baseAddress!, x0: x0.baseAddress!))
+                            history: [], into: StepOutput(sample: x.baseAddress!, x0: x0.baseAddress!))
                     }
                 }
                 if stored.contains(i) {

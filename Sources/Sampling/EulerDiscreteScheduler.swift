@@ -1,0 +1,80 @@
+import Kernels
+
+/// Schedulers that keep samples as x_0 + sigma noise: x_t of the others, divided by sqrt(abar_t).
+protocol SigmaScheduler: Scheduler {
+    var config: SchedulerConfig { get }
+    var sigmas: Sigmas { get }
+}
+
+extension SigmaScheduler {
+    var timesteps: [Int] { sigmas.timesteps }
+    var modelTimesteps: [Float] { sigmas.modelTimesteps }
+    var initNoiseSigma: Float {
+        let largest = sigmas.values.max() ?? 1
+        return config.timestepSpacing == .leading ? (largest * largest + 1).squareRoot() : largest
+    }
+    func inputScale(_ index: Int) -> Float { inputScale(sigma: sigmas.values[index]) }
+    func noiseScales(timestep: Int) -> (sample: Float, noise: Float) { (1, sigmas.training[timestep]) }
+
+    func inputScale(sigma: Float) -> Float { 1 / (sigma * sigma + 1).squareRoot() }
+
+    /// The predicted x_0 at a noise level.
+    func predictOriginal(at sigma: Float, _ input: StepInput, into output: StepOutput) {
+        Prediction(config.predictionType, unscaledSigma: sigma).x0(input, config, into: output)
+    }
+}
+
+/// Euler's method on the probability flow ODE dx / dsigma = (x - x_0) / sigma (Karras et al. 2022, algorithm 2 without
+/// churn), as diffusers' EulerDiscreteScheduler.
+struct EulerDiscreteScheduler: SigmaScheduler {
+    let schedule: NoiseSchedule
+    let config: SchedulerConfig
+    let sigmas: Sigmas
+
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+        (self.config, self.schedule) = (config, schedule)
+        sigmas = try Sigmas(config, schedule, steps: steps)
+    }
+
+    func needsNoise(_ index: Int) -> Bool { false }
+
+    func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
+        let (sigma, next) = (sigmas.values[index], sigmas.values[index + 1])
+        predictOriginal(at: sigma, input, into: output)
+        weightedSum(
+            [Term(next / sigma, input.sample), Term((sigma - next) / sigma, output.x0)], count: input.count,
+            into: output.sample)
+    }
+}
+
+/// Euler's method to a lower noise level than the next, and noise up to that one, as diffusers'
+/// EulerAncestralDiscreteScheduler.
+struct EulerAncestralDiscreteScheduler: SigmaScheduler {
+    let schedule: NoiseSchedule
+    let config: SchedulerConfig
+    let sigmas: Sigmas
+
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+        guard config.predictionType != .sample else {
+            throw MCMError(
+                .unsupported,
+                "prediction_type is \"sample\", expected \"epsilon\" or \"v_prediction\" for "
+                    + SchedulerKind.eulerAncestral.rawValue)
+        }
+        (self.config, self.schedule) = (config, schedule)
+        sigmas = try Sigmas(config, schedule, steps: steps)
+    }
+
+    /// The last step draws too, and adds nothing of it.
+    func needsNoise(_ index: Int) -> Bool { true }
+
+    func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
+        let (sigma, next) = (sigmas.values[index], sigmas.values[index + 1])
+        predictOriginal(at: sigma, input, into: output)
+        let up = (next * next * (sigma * sigma - next * next) / (sigma * sigma)).squareRoot()
+        let down = max(next * next - up * up, 0).squareRoot()
+        var terms = [Term(down / sigma, input.sample), Term((sigma - down) / sigma, output.x0)]
+        if let noise = input.noise { terms.append(Term(up, noise)) }
+        weightedSum(terms, count: input.count, into: output.sample)
+    }
+}
