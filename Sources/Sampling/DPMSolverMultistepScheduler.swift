@@ -50,6 +50,8 @@ struct DPMSolverMultistepScheduler: Scheduler {
 
     /// The first steps know fewer predictions; the last ones are more stable at a lower order.
     private func order(_ index: Int) -> Int {
+        // The last step may go nowhere, and higher orders divide by its length.
+        if levels[index + 1].lambda == levels[index].lambda { return 1 }
         let (left, isShort) = (sigmas.count - index, sigmas.count < 15)
         if left == 1, config.eulerAtFinal || config.lowerOrderFinal && isShort || config.finalSigmasType == .zero {
             return 1
@@ -77,9 +79,10 @@ struct DPMSolverMultistepScheduler: Scheduler {
         let c = coefficients(s0, t, h)
         var terms = [Term(c.sample, input.sample)]
         func past(_ k: Int) -> UnsafeMutablePointer<Float> { history[(index - k) % historyCount] }
+        let order = order(index)
         // x_t = c.sample x + c.zero D0 + c.one D1 + c.two D2, where D0 = m0 and the others are differences of the
         // predictions m0, m1, m2 (backwards in time).
-        switch order(index) {
+        switch order {
         case 1: terms.append(Term(c.zero, current))
         case 2:
             let r0 = (s0.lambda - levels[index - 1].lambda) / h

@@ -22,6 +22,23 @@ extension SigmaScheduler {
     func predictOriginal(at sigma: Float, _ input: StepInput, into output: StepOutput) {
         Prediction(config.predictionType, unscaledSigma: sigma).x0(input, config, into: output)
     }
+
+    /// dx / dsigma at a noise level. As diffusers divides: its difference of large numbers must be ours.
+    ///   slope   may be the input's sample
+    func slope(
+        at sigma: Float, _ input: StepInput, _ output: StepOutput, into slope: UnsafeMutablePointer<Float>
+    ) {
+        for i in 0..<input.count { slope[i] = (input.sample[i] - output.x0[i]) / sigma }
+    }
+
+    /// A step along the slope, from one noise level to another.
+    func follow(from sigma: Float, to end: Float, _ input: StepInput, _ output: StepOutput) {
+        let change = end - sigma
+        for i in 0..<input.count {
+            let x = input.sample[i]
+            output.sample[i] = x + (x - output.x0[i]) / sigma * change
+        }
+    }
 }
 
 /// Euler's method on the probability flow ODE dx / dsigma = (x - x_0) / sigma (Karras et al. 2022, algorithm 2 without
@@ -41,9 +58,7 @@ struct EulerDiscreteScheduler: SigmaScheduler {
     func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
         let (sigma, next) = (sigmas.values[index], sigmas.values[index + 1])
         predictOriginal(at: sigma, input, into: output)
-        weightedSum(
-            [Term(next / sigma, input.sample), Term((sigma - next) / sigma, output.x0)], count: input.count,
-            into: output.sample)
+        follow(from: sigma, to: next, input, output)
     }
 }
 
@@ -73,8 +88,8 @@ struct EulerAncestralDiscreteScheduler: SigmaScheduler {
         predictOriginal(at: sigma, input, into: output)
         let up = (next * next * (sigma * sigma - next * next) / (sigma * sigma)).squareRoot()
         let down = max(next * next - up * up, 0).squareRoot()
-        var terms = [Term(down / sigma, input.sample), Term((sigma - down) / sigma, output.x0)]
-        if let noise = input.noise { terms.append(Term(up, noise)) }
-        weightedSum(terms, count: input.count, into: output.sample)
+        follow(from: sigma, to: down, input, output)
+        guard let noise = input.noise else { return }
+        weightedSum([Term(1, output.sample), Term(up, noise)], count: input.count, into: output.sample)
     }
 }

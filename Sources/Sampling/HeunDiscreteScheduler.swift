@@ -23,20 +23,19 @@ struct HeunDiscreteScheduler: SigmaScheduler {
 
     func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
         let (start, end) = (sigmas.values[index / 2], sigmas.values[index / 2 + 1])
-        let isFirst = index % 2 == 0
-        let sigma = isFirst ? start : end
-        predictOriginal(at: sigma, input, into: output)
-        let slope = [Term(1 / sigma, input.sample), Term(-1 / sigma, output.x0)]
-        if isFirst {
+        if index % 2 == 0 {
+            predictOriginal(at: start, input, into: output)
             history[0].update(from: input.sample, count: input.count)
-            weightedSum(slope, count: input.count, into: history[1])
-            weightedSum(
-                [Term(1, history[0]), Term(end - start, history[1])], count: input.count, into: output.sample)
+            slope(at: start, input, output, into: history[1])
+            follow(from: start, to: end, input, output)
         } else {
-            let half = (end - start) / 2
+            predictOriginal(at: end, input, into: output)
+            slope(at: end, input, output, into: output.sample)
+            // The mean slope.
             weightedSum(
-                [Term(1, history[0]), Term(half, history[1])] + slope.map { Term(half * $0.weight, $0.values) },
-                count: input.count, into: output.sample)
+                [Term(0.5, history[1]), Term(0.5, output.sample)], count: input.count, into: output.sample)
+            weightedSum(
+                [Term(1, history[0]), Term(end - start, output.sample)], count: input.count, into: output.sample)
         }
     }
 }

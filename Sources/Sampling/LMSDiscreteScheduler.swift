@@ -17,13 +17,11 @@ struct LMSDiscreteScheduler: SigmaScheduler {
     func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
         let sigma = sigmas.values[index]
         predictOriginal(at: sigma, input, into: output)
-        weightedSum(
-            [Term(1 / sigma, input.sample), Term(-1 / sigma, output.x0)], count: input.count,
-            into: history[index % historyCount])
+        slope(at: sigma, input, output, into: history[index % historyCount])
         let slopes = coefficients(index).enumerated().map { k, weight in
             Term(weight, history[(index - k) % historyCount])
         }
-        weightedSum([Term(1, input.sample)] + slopes, count: input.count, into: output.sample)
+        weightedSum(slopes + [Term(1, input.sample)], count: input.count, into: output.sample)
     }
 
     /// What the slopes of steps index, index - 1 ... weigh: the integrals over the step of the polynomials that are 1 at

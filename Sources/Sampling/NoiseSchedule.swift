@@ -77,7 +77,7 @@ public struct NoiseSchedule: Sendable {
     }
 
     /// torch.linspace in float32: each half is counted from its own end.
-    private static func linspace(_ start: Double, _ end: Double, _ n: Int) -> [Float] {
+    static func linspace(_ start: Double, _ end: Double, _ n: Int) -> [Float] {
         let a = Float(start), b = Float(end)
         if n == 1 { return [a] }
         let step = (b - a) / Float(n - 1)

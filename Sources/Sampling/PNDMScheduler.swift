@@ -10,8 +10,8 @@ struct PNDMScheduler: Scheduler {
     /// Evaluations that belong to Runge-Kutta steps.
     private let prkCount: Int
     /// The last four predictions of the multistep method, the sample that a step began with, and two evaluations within a
-    /// Runge-Kutta step.
-    let historyCount = 7
+    /// Runge-Kutta step; and a place for the combined prediction.
+    let historyCount = 8
 
     init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
         guard config.predictionType != .sample else {
@@ -68,7 +68,7 @@ struct PNDMScheduler: Scheduler {
             ? [Term(1, input.prediction)]
             : [Term(1 / 6, slots[0]), Term(1 / 3, slots[1]), Term(1 / 3, slots[2]), Term(1 / 6, input.prediction)]
         let previous = timesteps[index] - (stage % 2 == 0 ? stride / 2 : 0)
-        transfer(history[4], slope, from: timesteps[4 * number], to: previous, input.count, output)
+        transfer(history[4], slope, from: timesteps[4 * number], to: previous, input.count, history[7], output)
     }
 
     /// Eq. 12 with the order that the number of predictions allows.
@@ -79,7 +79,7 @@ struct PNDMScheduler: Scheduler {
         if prkCount == 0, index == 1 {
             transfer(
                 history[4], [Term(0.5, input.prediction), Term(0.5, history[0])], from: t + stride, to: t,
-                input.count, output)
+                input.count, history[7], output)
             return
         }
         if index == 0 { history[4].update(from: input.sample, count: input.count) }
@@ -94,26 +94,25 @@ struct PNDMScheduler: Scheduler {
             default: [55 / 24, -59 / 24, 37 / 24, -9 / 24]
             }
         let slope = weights.enumerated().map { Term($1, history[(earlier - $0) % 4]) }
-        transfer(input.sample, slope, from: t, to: t - stride, input.count, output)
+        transfer(input.sample, slope, from: t, to: t - stride, input.count, history[7], output)
     }
 
-    /// Eq. 11: the sample at timestep `t`, led to `previous` along a prediction.
+    /// Eq. 11: the sample at timestep `t`, led to `previous` along a prediction, which goes into `noise`.
     private func transfer(
-        _ sample: UnsafePointer<Float>, _ slope: [Term], from t: Int, to previous: Int, _ count: Int,
-        _ output: StepOutput
+        _ sample: UnsafePointer<Float>, _ prediction: [Term], from t: Int, to previous: Int, _ count: Int,
+        _ noise: UnsafeMutablePointer<Float>, _ output: StepOutput
     ) {
         let abar = schedule.alphasCumprod
         let alpha = abar[min(t, abar.count - 1)]
         let next = previous >= 0 ? abar[previous] : config.setAlphaToOne ? 1 : abar[0]
-        let scale = (next / alpha).squareRoot()
+        weightedSum(prediction, count: count, into: noise)
+        if config.predictionType == .vPrediction {
+            weightedSum(
+                [Term(alpha.squareRoot(), noise), Term((1 - alpha).squareRoot(), sample)], count: count, into: noise)
+        }
         let change =
             (next - alpha) / (alpha * (1 - next).squareRoot() + (alpha * (1 - alpha) * next).squareRoot())
-        // Of a prediction of v, the noise is sqrt(abar) v + sqrt(1 - abar) x.
-        let isV = config.predictionType == .vPrediction
-        let (ofSample, ofSlope) = isV ? ((1 - alpha).squareRoot(), alpha.squareRoot()) : (0, 1)
         weightedSum(
-            [Term(scale - change * ofSample, sample)]
-                + slope.map { Term(-change * (ofSlope * $0.weight), $0.values) },
-            count: count, into: output.sample)
+            [Term((next / alpha).squareRoot(), sample), Term(-change, noise)], count: count, into: output.sample)
     }
 }

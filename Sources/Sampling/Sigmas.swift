@@ -27,10 +27,9 @@ struct Sigmas: Sendable {
         var sigmas = times.map { [training] in interpolate(training, at: $0) }
         if config.interpolationType == .logLinear {
             // One more than there are timesteps: where the last step ends.
-            sigmas = linspace(
-                Double(Glibc.log(Double(training[training.count - 1]))), Double(Glibc.log(Double(training[0]))),
-                steps + 1
-            ).map { Double(Glibc.exp(Float($0))) }
+            sigmas = NoiseSchedule.linspace(
+                Glibc.log(Double(training[training.count - 1])), Glibc.log(Double(training[0])), steps + 1
+            ).map { Double(rounded(exp, $0)) }
         }
         let (first, last) = (sigmas[0], sigmas[sigmas.count - 1])
         if let spaced = try Self.spaced(config, from: first, to: last, steps: steps) {

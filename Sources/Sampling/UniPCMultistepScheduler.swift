@@ -34,6 +34,8 @@ struct UniPCMultistepScheduler: Scheduler {
     func needsNoise(_ index: Int) -> Bool { false }
 
     private func order(_ index: Int) -> Int {
+        // The last step may go nowhere, and higher orders divide by its length.
+        if levels[index + 1].lambda == levels[index].lambda { return 1 }
         let left = config.lowerOrderFinal ? sigmas.count - index : config.solverOrder
         return min(config.solverOrder, left, index + 1)
     }

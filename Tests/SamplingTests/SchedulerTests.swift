@@ -14,11 +14,12 @@ import Testing
         for c in fixture.cases {
             let name = try c.string("name")
             let json = try c.object("config")
-            let config = try SchedulerConfig(json)
+            let kind = try #require(SchedulerKind(rawValue: c.string("class")))
+            let config = try SchedulerConfig(json, for: kind)
             let schedule = NoiseSchedule(config)
             let steps = try c.int("steps")
             let scheduler: any Scheduler =
-                try c.string("class") == "DDPMScheduler"
+                try kind == .ddpm
                 ? DDPMScheduler(config, schedule, steps: steps)
                 : DDIMScheduler(
                     config, schedule, steps: steps, eta: Float(c.double("eta")),
