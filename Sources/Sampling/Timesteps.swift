@@ -25,7 +25,7 @@ func multistepTimesteps(_ config: SchedulerConfig, steps: Int, last: Int) throws
     case .linspace: timesteps = linspace(0, Double(last - 1), steps + 1).dropFirst().reversed().map { rounded($0) }
     case .trailing:
         let step = Double(total) / Double(steps)
-        timesteps = trailing(from: last, by: step, min(steps, Int((Double(last) / step).rounded(.up))))
+        timesteps = trailing(from: last, by: step, max(0, min(steps, Int((Double(last) / step).rounded(.up)))))
     }
     return try checked(timesteps, config)
 }

@@ -39,7 +39,7 @@ def own_loop(model, modulator, conditions, seed, batch, scheduler, steps, eta=0.
 @pytest.mark.parametrize("scheduler, options", SOLVERS)
 def test_solvers_agree_with_a_loop_of_ones_own(model, modulator, scheduler, options):
     with mcm.Session(model, 2, scheduler=scheduler, steps=4, scheduler_options=options) as run:
-        run.attach(modulator, BOTH)
+        run.attach(modulator, conditions=BOTH)
         run.seed(7)
         run.run()
         expected = run.x
