@@ -340,13 +340,14 @@ void mcm_modulator_free(mcm_modulator *modulator);
 #define MCM_SCHEDULER_UNIPC 9                /* UniPCMultistepScheduler */
 #define MCM_SCHEDULER_LCM 10                 /* LCMScheduler */
 
-/* The arithmetic between predictions, exactly as in diffusers: x_t and e to x_{t-1}. Knows no network, and keeps nothing
- * from step to step: noise and history are the caller's. One step is one evaluation of the network, so that some runs
- * have more steps than were asked for: Heun has 2 * steps - 1, PNDM steps + 9, or steps + 1 with skip_prk_steps. */
+/* The arithmetic between predictions, exactly as in diffusers: x_t and e to x_{t-1}. Knows no network, and keeps
+ * nothing from step to step: noise and history are the caller's. One step is one evaluation of the network, so that
+ * some runs have more steps than were asked for: Heun has 2 * steps - 1, PNDM steps + 9, or steps + 1 with
+ * skip_prk_steps. */
 typedef struct mcm_scheduler mcm_scheduler;
 
-/* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default of diffusers' pipelines (50; DDPM: 1000; LCM: 4;
- * at most num_train_timesteps); eta in [0, 1] is DDIM's noise share and must be 0 for others.
+/* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default of diffusers' pipelines (50; DDPM: 1000;
+ * LCM: 4; at most num_train_timesteps); eta in [0, 1] is DDIM's noise share and must be 0 for others.
  * Errors: INVALID_ARGUMENT, UNSUPPORTED (the kind does not go with the model's options). */
 mcm_status mcm_scheduler_create(const mcm_model *model, int32_t kind, uint32_t steps, float eta,
                                 mcm_scheduler **out);
@@ -409,8 +410,8 @@ mcm_status mcm_scheduler_step_with_history(const mcm_scheduler *scheduler, uint3
                                            size_t prediction_count, const float *noise, float *history,
                                            size_t history_count, float *previous, float *x0);
 
-/* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1; for schedulers that keep
- * samples as x_0 + sigma noise (LMS, Euler, Heun), x_0 + sigma_t noise. */
+/* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1; for schedulers that
+ * keep samples as x_0 + sigma noise (LMS, Euler, Heun), x_0 + sigma_t noise. */
 mcm_status mcm_scheduler_add_noise(const mcm_scheduler *scheduler, int32_t timestep, const float *x0,
                                    const float *noise, size_t count, float *out);
 

@@ -94,7 +94,7 @@ public final class Model: Sendable {
     ///   kind      nil for the model's own
     ///   steps     0 for the default of diffusers' pipelines
     ///   eta       DDIM's share of noise, 0...1
-    ///   options   a JSON object of scheduler options by diffusers' names, which go before those of the model; nil: none
+    ///   options   a JSON object of scheduler options by diffusers' names, before those of the model; nil: none
     public func scheduler(
         _ kind: SchedulerKind?, steps: Int, eta: Float, options: String? = nil
     ) throws -> any Scheduler {
@@ -112,8 +112,8 @@ public final class Model: Sendable {
         guard config.varianceType.isLearned == schedulerConfig.varianceType.isLearned else {
             throw MCMError(
                 .unsupported,
-                "\(name): \"variance_type\" is \"\(config.varianceType.rawValue)\", but whether the variance is learned "
-                    + "is the model's: \"\(schedulerConfig.varianceType.rawValue)\"")
+                "\(name): \"variance_type\" is \"\(config.varianceType.rawValue)\", expected one that "
+                    + "\(schedulerConfig.varianceType.isLearned ? "is" : "is not") learned, as the model's")
         }
         return try kind.scheduler(config, NoiseSchedule(config), steps: steps, eta: eta)
     }

@@ -101,8 +101,8 @@ struct DPMSolverMultistepScheduler: Scheduler {
         weightedSum(terms, count: input.count, into: output.sample)
     }
 
-    /// What the sample, D0, D1 and D2 weigh, and the noise. The second order has `one` if the solver is Heun's, otherwise
-    /// half of `zero`.
+    /// What the sample, D0, D1 and D2 weigh, and the noise. The second order has `one` if the solver is Heun's,
+    /// otherwise half of `zero`.
     private func coefficients(
         _ s0: NoiseLevel, _ t: NoiseLevel, _ h: Float
     ) -> (sample: Float, zero: Float, one: Float, two: Float, noise: Float) {

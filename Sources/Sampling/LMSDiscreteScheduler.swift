@@ -24,8 +24,8 @@ struct LMSDiscreteScheduler: SigmaScheduler {
         weightedSum(slopes + [Term(1, input.sample)], count: input.count, into: output.sample)
     }
 
-    /// What the slopes of steps index, index - 1 ... weigh: the integrals over the step of the polynomials that are 1 at
-    /// one of their sigmas and 0 at the others. Two points of Gauss's rule are exact for cubics.
+    /// What the slopes of steps index, index - 1 ... weigh: the integrals over the step of the polynomials that are 1
+    /// at one of their sigmas and 0 at the others. Two points of Gauss's rule are exact for cubics.
     private func coefficients(_ index: Int) -> [Float] {
         let order = min(index + 1, historyCount)
         let nodes = (0..<order).map { Double(sigmas.values[index - $0]) }

@@ -1,7 +1,7 @@
 import Kernels
 
-/// Pseudo numerical methods of Liu et al. 2022, as diffusers' PNDMScheduler: a linear multistep method on predictions of
-/// the noise, begun by three Runge-Kutta steps of four evaluations, or, with skip_prk_steps, at lower orders.
+/// Pseudo numerical methods of Liu et al. 2022, as diffusers' PNDMScheduler: a linear multistep method on predictions
+/// of the noise, begun by three Runge-Kutta steps of four evaluations, or, with skip_prk_steps, at lower orders.
 struct PNDMScheduler: Scheduler {
     let schedule: NoiseSchedule
     let timesteps: [Int]
@@ -9,8 +9,8 @@ struct PNDMScheduler: Scheduler {
     private let stride: Int
     /// Evaluations that belong to Runge-Kutta steps.
     private let prkCount: Int
-    /// The last four predictions of the multistep method, the sample that a step began with, and two evaluations within a
-    /// Runge-Kutta step; and a place for the combined prediction.
+    /// The last four predictions of the multistep method, the sample that a step began with, and two evaluations within
+    /// a Runge-Kutta step; and a place for the combined prediction.
     let historyCount = 8
 
     init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {

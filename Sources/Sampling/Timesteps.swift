@@ -13,8 +13,8 @@ func spacedTimesteps(_ config: SchedulerConfig, steps: Int) throws -> [Int] {
     return try checked(timesteps, config)
 }
 
-/// The same for the multistep solvers, whose last step ends at timestep 0 or where the offset is: of steps + 1 timesteps
-/// all but the last.
+/// The same for the multistep solvers, whose last step ends at timestep 0 or where the offset is: of steps + 1
+/// timesteps all but the last.
 ///   last   timesteps from this one on are left out
 func multistepTimesteps(_ config: SchedulerConfig, steps: Int, last: Int) throws -> [Int] {
     let total = config.numTrainTimesteps

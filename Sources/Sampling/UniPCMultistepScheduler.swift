@@ -1,8 +1,8 @@
 import Glibc
 import Kernels
 
-/// The unified predictor-corrector of Zhao et al. 2023, as diffusers' UniPCMultistepScheduler. A step's prediction first
-/// corrects the sample that the step before has predicted, then predicts the next one.
+/// The unified predictor-corrector of Zhao et al. 2023, as diffusers' UniPCMultistepScheduler. A step's prediction
+/// first corrects the sample that the step before has predicted, then predicts the next one.
 struct UniPCMultistepScheduler: Scheduler {
     let schedule: NoiseSchedule
     private let config: SchedulerConfig

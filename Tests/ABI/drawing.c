@@ -107,7 +107,8 @@ void draw_own_loop(const drawing *d, uint8_t *pixels, float *sample) {
         OK(mcm_scheduler_get_step(scheduler, i, &step));
         for (uint32_t k = 0; k < batch; k++) t[k] = step.timestep;
         for (size_t k = 0; k < count; k++) input[k] = x[k] * step.input_scale;
-        OK(mcm_model_predict(d->model, batch, w, h, input, count, t, d->class_input, d->class_input_count, e, prediction_count));
+        OK(mcm_model_predict(d->model, batch, w, h, input, count, t, d->class_input, d->class_input_count, e,
+                             prediction_count));
         if (d->modulator)
             OK(mcm_modulator_modulate(d->modulator, d->model, batch, w, h, input, e, count, t, d->conditions,
                                       d->condition_count, d->weight, e));

@@ -252,7 +252,8 @@ static void schedulers_say_what_a_loop_needs(void) {
     for (int i = 0; i < N; i++) CHECK(fabsf(out[i] - x[i]) > 20 * fabsf(e[i]) || e[i] == 0);
     mcm_scheduler_free(scheduler);
 
-    OK(mcm_scheduler_create_with_options(model, MCM_SCHEDULER_EULER, 10, 0, "{\"use_karras_sigmas\": true}", &scheduler));
+    OK(mcm_scheduler_create_with_options(model, MCM_SCHEDULER_EULER, 10, 0, "{\"use_karras_sigmas\": true}",
+                                         &scheduler));
     OK(mcm_scheduler_get_step(scheduler, 5, &step));
     CHECK(step.timestep != (float)(int)step.timestep);
     mcm_scheduler_free(scheduler);

@@ -1,5 +1,5 @@
-"""Write solvers.safetensors and solver_pipelines.safetensors: trajectories of the schedulers that make_fixtures.py leaves
-out (PNDM, LMS, Euler, Heun, DPM-Solver, UniPC, LCM) as diffusers computes them.
+"""Write solvers.safetensors and solver_pipelines.safetensors: trajectories of the schedulers that make_fixtures.py
+leaves out (PNDM, LMS, Euler, Heun, DPM-Solver, UniPC, LCM) as diffusers computes them. Needs scipy too.
 
     python make_schedulers.py [--out FOLDER]
 
@@ -42,9 +42,11 @@ CASES = {
                                (10, {**KARRAS, "sigma_min": 0.05, "sigma_max": 20.0}), (10, {**SIGMA_MIN, **BETA})],
     "EulerAncestralDiscreteScheduler": [*SHARED, (10, ZERO_SNR), (1, {}), (50, {})],
     "HeunDiscreteScheduler": [*SHARED, *SPACINGS, (10, X0), (1, {}), (2, {}), (10, dict(clip_sample=True)),
-                              (10, dict(clip_sample=True, clip_sample_range=2.0, **V)), (10, dict(beta_schedule="exp"))],
+                              (10, dict(clip_sample=True, clip_sample_range=2.0, **V)),
+                              (10, dict(beta_schedule="exp"))],
     "DPMSolverMultistepScheduler": [
-        *SHARED, *SPACINGS, *MULTISTEP, (10, dict(solver_type="heun")), (10, dict(lower_order_final=False)), (10, dict(euler_at_final=True, **SIGMA_MIN)),
+        *SHARED, *SPACINGS, *MULTISTEP, (10, dict(solver_type="heun")), (10, dict(lower_order_final=False)),
+        (10, dict(euler_at_final=True, **SIGMA_MIN)),
         *[(steps, dict(algorithm_type="sde-dpmsolver++", solver_order=order, solver_type=kind, **extra))
           for steps, order, kind, extra in [(10, 1, "midpoint", {}), (10, 2, "midpoint", {}), (20, 2, "heun", V),
                                             (20, 3, "midpoint", {}), (25, 2, "midpoint", {**SD, **KARRAS})]],
@@ -59,7 +61,8 @@ CASES = {
         *SHARED, *SPACINGS, *MULTISTEP, (10, dict(solver_type="bh1", **SIGMA_MIN)),
         (12, dict(solver_type="bh1", solver_order=3, **SIGMA_MIN)),
         (10, dict(disable_corrector=[0, 3])), (10, dict(predict_x0=False, **SIGMA_MIN)),
-        (10, dict(predict_x0=False, solver_order=3, solver_type="bh1", **SIGMA_MIN, **V)), (10, {**KARRAS, **SIGMA_MIN})],
+        (10, dict(predict_x0=False, solver_order=3, solver_type="bh1", **SIGMA_MIN, **V)),
+        (10, {**KARRAS, **SIGMA_MIN})],
     "LCMScheduler": [(4, {}), (1, {}), (8, V), (8, X0), (4, dict(clip_sample=True)),
                      (4, dict(thresholding=True, sample_max_value=1.5)), (7, dict(original_inference_steps=30)),
                      (4, dict(rescale_betas_zero_snr=True, **V)), (50, dict(timestep_scaling=1.0)),

@@ -39,6 +39,9 @@ SCHEDULER_BOUND_STEPS = 100
 ZERO_SNR_BOUND = 1e-5
 # The solvers divide differences of logarithms, which torch rounds its own way, by small steps.
 SOLVER_BOUND = 1e-5
+# Third orders divide by the square of small steps: on noise in place of predictions diffusers is further than this from
+# itself in float64, most of all with beta sigmas (2e-3).
+THIRD_ORDER_BOUND = 1e-4
 # Schedules that end near zero signal begin with sigmas of thousands, which leave the rounding of large numbers behind.
 LARGE_SIGMA_BOUND = 1e-3
 PIXEL_BOUND = 1      # of 255
@@ -191,8 +194,8 @@ class Scheduler:
     def __init__(self, model, kind, steps, eta, options=None):
         self.library, self.history = model.library, None
         text = None if options is None else json.dumps(options).encode()
-        self.handle = self.library.create("mcm_scheduler_create_with_options", model.handle, SCHEDULER_KINDS[kind], steps,
-                                          eta, text)
+        self.handle = self.library.create("mcm_scheduler_create_with_options", model.handle, SCHEDULER_KINDS[kind],
+                                          steps, eta, text)
         self.info = self.library.initialised(SchedulerInfo, "mcm_scheduler_info_init")
         self.library.call("mcm_scheduler_get_info", self.handle, byref(self.info))
 
@@ -508,7 +511,8 @@ def solver_and_steps(rng):
     train = rng.choice([1000, 1000, 1000, rng.randint(100, 2000)])
     config = dict(
         num_train_timesteps=train, timestep_spacing=rng.choice(["leading", "trailing", "linspace"]),
-        prediction_type=rng.choice(["epsilon", "epsilon", "v_prediction", "sample"]), steps_offset=rng.choice([0, 0, 1]),
+        prediction_type=rng.choice(["epsilon", "epsilon", "v_prediction", "sample"]),
+        steps_offset=rng.choice([0, 0, 1]),
         beta_schedule=rng.choice(["linear", "scaled_linear", "scaled_linear", "squaredcos_cap_v2"]),
         beta_start=rng.choice([1e-4, 0.00085, 0.0015]), beta_end=rng.choice([0.02, 0.012, 0.0195]),
         thresholding=rng.random() < 0.1, sample_max_value=rng.choice([1.0, 1.5]), clip_sample=rng.random() < 0.3,
@@ -605,7 +609,8 @@ def check_solvers(library, report, rng, count=150):
                     large = scheduler.config.beta_schedule == "squaredcos_cap_v2" or scheduler.config.get(
                         "rescale_betas_zero_snr")
                     report.add("solver", name, solver_trajectory(scheduler, ours, steps, rng.randrange(2 ** 31)),
-                               LARGE_SIGMA_BOUND if large else SOLVER_BOUND)
+                               LARGE_SIGMA_BOUND if large else
+                               THIRD_ORDER_BOUND if scheduler.config.get("solver_order") == 3 else SOLVER_BOUND)
 
 
 def finite_run(scheduler, steps):
