@@ -20,7 +20,16 @@ extension SigmaScheduler {
 
     /// The predicted x_0 at a noise level.
     func predictOriginal(at sigma: Float, _ input: StepInput, into output: StepOutput) {
-        Prediction(config.predictionType, unscaledSigma: sigma).x0(input, config, into: output)
+        guard config.predictionType == .vPrediction else {
+            Prediction(config.predictionType, rootAlpha: 1, rootBeta: sigma).x0(input, config, into: output)
+            return
+        }
+        let square = sigma * sigma + 1
+        let ofPrediction = -sigma / square.squareRoot()
+        for i in 0..<input.count {
+            output.x0[i] = input.prediction[i] * ofPrediction + input.sample[i] / square
+        }
+        config.limit(output.x0, batch: input.batch, count: input.count)
     }
 
     /// dx / dsigma at a noise level. As diffusers divides: its difference of large numbers must be ours.

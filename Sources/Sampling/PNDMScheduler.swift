@@ -110,9 +110,9 @@ struct PNDMScheduler: Scheduler {
             weightedSum(
                 [Term(alpha.squareRoot(), noise), Term((1 - alpha).squareRoot(), sample)], count: count, into: noise)
         }
-        let change =
-            (next - alpha) / (alpha * (1 - next).squareRoot() + (alpha * (1 - alpha) * next).squareRoot())
-        weightedSum(
-            [Term((next / alpha).squareRoot(), sample), Term(-change, noise)], count: count, into: output.sample)
+        let scale = (next / alpha).squareRoot(), change = next - alpha
+        let divisor = alpha * (1 - next).squareRoot() + (alpha * (1 - alpha) * next).squareRoot()
+        // As diffusers divides: where alpha is tiny, both terms are large and cancel.
+        for i in 0..<count { output.sample[i] = scale * sample[i] - change * noise[i] / divisor }
     }
 }

@@ -11,14 +11,6 @@ public struct Prediction {
         (self.type, self.rootAlpha, self.rootBeta) = (type, rootAlpha, rootBeta)
     }
 
-    /// For x_t = x_0 + sigma noise. Of such a sample only x_0 is asked.
-    init(_ type: SchedulerConfig.PredictionType, unscaledSigma sigma: Float) {
-        let square = sigma * sigma + 1
-        self.init(
-            type, rootAlpha: type == .vPrediction ? 1 / square : 1,
-            rootBeta: type == .vPrediction ? sigma / square.squareRoot() : sigma)
-    }
-
     /// The predicted x_0 of a step, kept in range as the config says.
     func x0(_ input: StepInput, _ config: SchedulerConfig, into output: StepOutput) {
         for i in 0..<input.count { output.x0[i] = x0(input.sample[i], input.prediction[i]) }
