@@ -326,39 +326,92 @@ void mcm_modulator_free(mcm_modulator *modulator);
  * Schedulers
  * ------------------------------------------------------------------------------------------------------------- */
 
-#define MCM_SCHEDULER_DEFAULT 0 /* the model's own */
-#define MCM_SCHEDULER_DDPM 1
-#define MCM_SCHEDULER_DDIM 2
+/* diffusers' schedulers. Each class reads those options of scheduler/scheduler_config.json that it has, as diffusers'
+ * from_config does, whichever class the file names. */
+#define MCM_SCHEDULER_DEFAULT 0              /* the model's own */
+#define MCM_SCHEDULER_DDPM 1                 /* DDPMScheduler */
+#define MCM_SCHEDULER_DDIM 2                 /* DDIMScheduler */
+#define MCM_SCHEDULER_PNDM 3                 /* PNDMScheduler */
+#define MCM_SCHEDULER_LMS 4                  /* LMSDiscreteScheduler */
+#define MCM_SCHEDULER_EULER 5                /* EulerDiscreteScheduler */
+#define MCM_SCHEDULER_EULER_ANCESTRAL 6      /* EulerAncestralDiscreteScheduler */
+#define MCM_SCHEDULER_HEUN 7                 /* HeunDiscreteScheduler */
+#define MCM_SCHEDULER_DPM_SOLVER_MULTISTEP 8 /* DPMSolverMultistepScheduler */
+#define MCM_SCHEDULER_UNIPC 9                /* UniPCMultistepScheduler */
+#define MCM_SCHEDULER_LCM 10                 /* LCMScheduler */
 
-/* The arithmetic between predictions, exactly as in diffusers: x_t and e to x_{t-1}. Knows no network. */
+/* The arithmetic between predictions, exactly as in diffusers: x_t and e to x_{t-1}. Knows no network, and keeps
+ * nothing from step to step: noise and history are the caller's. One step is one evaluation of the network, so that
+ * some runs have more steps than were asked for: Heun has 2 * steps - 1, PNDM steps + 9, or steps + 1 with
+ * skip_prk_steps. */
 typedef struct mcm_scheduler mcm_scheduler;
 
-/* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default (50; DDPM: 1000, as its pipeline; at
- * most num_train_timesteps); eta in
- * [0, 1] is DDIM's noise share and must be 0 for others. Errors: INVALID_ARGUMENT, UNSUPPORTED. */
+/* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default of diffusers' pipelines (50; DDPM: 1000;
+ * LCM: 4; at most num_train_timesteps); eta in [0, 1] is DDIM's noise share and must be 0 for others.
+ * Errors: INVALID_ARGUMENT, UNSUPPORTED (the kind does not go with the model's options). */
 mcm_status mcm_scheduler_create(const mcm_model *model, int32_t kind, uint32_t steps, float eta,
                                 mcm_scheduler **out);
 
-/* *count receives the number of steps; timesteps, if not NULL, receives them (capacity >= the number). */
+/* The same with options of the host's own: a JSON object of options by diffusers' names, which go before those of the
+ * model's scheduler_config.json, e.g. {"use_karras_sigmas": true, "solver_order": 3}. NULL: none.
+ * Errors: also FORMAT; UNSUPPORTED for an option or value that is not known. */
+mcm_status mcm_scheduler_create_with_options(const mcm_model *model, int32_t kind, uint32_t steps, float eta,
+                                             const char *options, mcm_scheduler **out);
+
+typedef struct mcm_scheduler_info {
+    uint32_t struct_size;
+    uint32_t steps;         /* of the run: evaluations of the network */
+    uint32_t history_count; /* buffers of the sample's size that a run keeps, see mcm_scheduler_step_with_history */
+    float init_noise_sigma; /* x_T is this times a normal draw: 1, except where samples are kept as x_0 + sigma noise
+                               (LMS, Euler, Heun) */
+} mcm_scheduler_info;
+#define MCM_SCHEDULER_INFO_INIT {sizeof(mcm_scheduler_info), 0, 0, 0.0f}
+void mcm_scheduler_info_init(mcm_scheduler_info *info, uint32_t struct_size);
+mcm_status mcm_scheduler_get_info(const mcm_scheduler *scheduler, mcm_scheduler_info *info);
+
+typedef struct mcm_step_info {
+    uint32_t struct_size;
+    float timestep;      /* what the network and modules are told; a fraction with some spacings */
+    float input_scale;   /* what the network and modules read is this times x_t */
+    int32_t needs_noise; /* 1 if the step needs noise, else 0 */
+} mcm_step_info;
+#define MCM_STEP_INFO_INIT {sizeof(mcm_step_info), 0.0f, 0.0f, 0}
+void mcm_step_info_init(mcm_step_info *info, uint32_t struct_size);
+/* What a loop of the caller's own must know about one step. step: 0 .. steps - 1. */
+mcm_status mcm_scheduler_get_step(const mcm_scheduler *scheduler, uint32_t step, mcm_step_info *info);
+
+/* *count receives the number of steps; timesteps, if not NULL, receives them (capacity >= the number), rounded to whole
+ * numbers: mcm_scheduler_get_step has what the network is told. */
 mcm_status mcm_scheduler_get_timesteps(const mcm_scheduler *scheduler, int32_t *timesteps, uint32_t capacity,
                                        uint32_t *count);
 
 /* *out = 1 if the step needs noise (a normal draw of the sample's size), else 0. step: 0 .. steps - 1. */
 mcm_status mcm_scheduler_needs_noise(const mcm_scheduler *scheduler, uint32_t step, int32_t *out);
 
-/* One step.
+/* One step of a scheduler without history (history_count 0: DDPM, DDIM, Euler, Euler ancestral, LCM).
  *   batch         number of images in the buffers
- *   sample        x_t, `count` floats, count a multiple of batch
+ *   sample        x_t, `count` floats, count a multiple of batch; not scaled by input_scale
  *   prediction    the (modulated) prediction e, `prediction_count` floats: count, or 2 * count if the model learns
- *                 its variance (per image: prediction, then variance; DDIM does not use the variance)
+ *                 its variance (per image: prediction, then variance; only DDPM uses the variance)
  *   noise         a normal draw of `count` floats if the step needs one, else NULL or ignored
  *   previous      receives x_{t-1}; may be `sample`, and must not overlap prediction or noise
- *   x0            receives the predicted x_0 (clipped as the scheduler says), or NULL; overlaps no other buffer */
+ *   x0            receives the predicted x_0 (clipped as the scheduler says), or NULL; overlaps no other buffer
+ * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
 mcm_status mcm_scheduler_step(const mcm_scheduler *scheduler, uint32_t step, uint32_t batch, const float *sample,
                               size_t count, const float *prediction, size_t prediction_count, const float *noise,
                               float *previous, float *x0);
 
-/* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1. */
+/* One step of any scheduler. Steps are taken in order, from 0.
+ *   history       what the run keeps from step to step: allocated by the caller for the whole run, one for each run,
+ *                 with anything in it before step 0. A step may be repeated until the next one is taken.
+ *   history_count in floats: the info's history_count * count. NULL and 0 if that is 0. */
+mcm_status mcm_scheduler_step_with_history(const mcm_scheduler *scheduler, uint32_t step, uint32_t batch,
+                                           const float *sample, size_t count, const float *prediction,
+                                           size_t prediction_count, const float *noise, float *history,
+                                           size_t history_count, float *previous, float *x0);
+
+/* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1; for schedulers that
+ * keep samples as x_0 + sigma noise (LMS, Euler, Heun), x_0 + sigma_t noise. */
 mcm_status mcm_scheduler_add_noise(const mcm_scheduler *scheduler, int32_t timestep, const float *x0,
                                    const float *noise, size_t count, float *out);
 
@@ -378,8 +431,9 @@ typedef struct mcm_session_options {
     int32_t scheduler;      /* MCM_SCHEDULER_* */
     uint32_t steps;         /* 0: the default, see mcm_scheduler_create */
     float eta;              /* DDIM's noise share in [0, 1], default 0 */
+    const char *scheduler_options; /* see mcm_scheduler_create_with_options; default NULL; not kept */
 } mcm_session_options;
-#define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f}
+#define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f, NULL}
 void mcm_session_options_init(mcm_session_options *options, uint32_t struct_size);
 
 /* `options` may be NULL. The session must be seeded before its first step. */
@@ -430,7 +484,7 @@ typedef struct mcm_session_state {
     uint32_t struct_size;
     uint32_t step;      /* steps done; 0 after seeding */
     uint32_t steps;     /* of the whole run */
-    int32_t timestep;   /* of the next step; -1 when done */
+    int32_t timestep;   /* of the next step, rounded; -1 when done */
     uint32_t batch, channels, height, width;
     int32_t seeded;     /* nonzero after mcm_session_seed */
 } mcm_session_state;

@@ -9,14 +9,22 @@ public enum JSONValue: Sendable, Equatable {
     case object([String: JSONValue])
 
     /// Parses UTF-8 text. `name` is for messages. Errors: `.format`.
-    public init(parsing bytes: UnsafeRawBufferPointer, name: String) throws {
-        self = try JSONParser.parse(bytes, name: name)
+    ///   infinities   whether to take Python's Infinity and -Infinity, which are no JSON, for the largest numbers
+    public init(parsing bytes: UnsafeRawBufferPointer, name: String, infinities: Bool = false) throws {
+        if infinities {
+            let text = replacingInfinities(bytes)
+            self = try text.withUnsafeBytes { try JSONValue(parsing: $0, name: name) }
+        } else {
+            self = try JSONParser.parse(bytes, name: name)
+        }
     }
 
     /// Parses a string, e.g. one from a file's metadata.
-    public init(parsing text: String, name: String) throws {
+    public init(parsing text: String, name: String, infinities: Bool = false) throws {
         var text = text
-        self = try text.withUTF8 { try JSONValue(parsing: UnsafeRawBufferPointer($0), name: name) }
+        self = try text.withUTF8 {
+            try JSONValue(parsing: UnsafeRawBufferPointer($0), name: name, infinities: infinities)
+        }
     }
 }
 
@@ -52,4 +60,23 @@ extension JSONValue {
                 .map { jsonLiteral($0.key) + ":" + $0.value.text }.joined(separator: ",") + "}"
         }
     }
+}
+
+/// The text with a number of the same length in place of each Infinity outside of strings.
+private func replacingInfinities(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
+    let (infinity, number) = (Array("Infinity".utf8), Array("1.0e+308".utf8))
+    var text = Array(bytes)
+    var (isInString, i) = (false, 0)
+    while i < text.count {
+        if text[i] == UInt8(ascii: "\"") { isInString.toggle() }
+        if isInString {
+            i += text[i] == UInt8(ascii: "\\") ? 2 : 1
+        } else if text[i...].starts(with: infinity) {
+            text.replaceSubrange(i..<(i + infinity.count), with: number)
+            i += infinity.count
+        } else {
+            i += 1
+        }
+    }
+    return text
 }

@@ -19,13 +19,20 @@ public final class JSONObject {
     }
 
     /// Reads a whole file of the folder.
-    public convenience init(_ folder: Folder, _ file: String) throws {
+    ///   infinities   whether to take Python's Infinity and -Infinity, which are no JSON, for the largest numbers
+    public convenience init(_ folder: Folder, _ file: String, infinities: Bool = false) throws {
         let name = folder.describe(file)
         let contents = try folder.open(file)
         guard contents.bytes.count <= 100_000_000 else {
             throw MCMError(.format, "\(name): has \(contents.bytes.count) bytes, expected at most 100000000")
         }
-        try self.init(contents.withBytes { try JSONValue(parsing: $0, name: name) }, name: name)
+        try self.init(
+            contents.withBytes { try JSONValue(parsing: $0, name: name, infinities: infinities) }, name: name)
+    }
+
+    /// Parses text that is an object.
+    public convenience init(parsing text: String, name: String, infinities: Bool = false) throws {
+        try self.init(JSONValue(parsing: text, name: name, infinities: infinities), name: name)
     }
 
     /// Whether the key is present and not null. Does not count as reading it.
@@ -81,6 +88,10 @@ public final class JSONObject {
 
     public func bool(_ key: String, default: Bool? = nil) throws -> Bool {
         try get(key, `default`, "true or false") { if case .bool(let value) = $0 { value } else { nil } }
+    }
+
+    public func optionalBool(_ key: String) throws -> Bool? {
+        try has(key) ? bool(key) : skip(key)
     }
 
     /// A string; one of `choices` if any are given.

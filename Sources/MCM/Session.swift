@@ -17,6 +17,7 @@ func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Se
     result.scheduler = try schedulerKind(value.scheduler)
     result.steps = Int(value.steps)
     result.eta = value.eta
+    result.schedulerOptions = try value.scheduler_options.map { try string($0, "session options: scheduler_options") }
     return result
 }
 

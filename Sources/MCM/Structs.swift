@@ -79,7 +79,10 @@ extension mcm_condition: SizedStruct {
         return value
     }
 }
+extension mcm_scheduler_info: SizedStruct {}
+extension mcm_step_info: SizedStruct {}
 extension mcm_session_options: SizedStruct {
+    static var earlierSizes: [Int] { [28] }  // without scheduler_options
     static var initial: Self {
         var value = zeros
         value.batch = 1
@@ -159,6 +162,16 @@ extension mcm_train_options: SizedStruct {
 }
 @c @implementation public func mcm_condition_init(_ value: UnsafeMutablePointer<mcm_condition>!, _ struct_size: UInt32)
 {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_scheduler_info_init(
+    _ value: UnsafeMutablePointer<mcm_scheduler_info>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_step_info_init(
+    _ value: UnsafeMutablePointer<mcm_step_info>!, _ struct_size: UInt32
+) {
     initialise(value, struct_size)
 }
 @c @implementation public func mcm_session_options_init(

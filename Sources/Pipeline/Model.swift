@@ -9,6 +9,8 @@ public final class Model: Sendable {
     public let unet: UNet2D
     public let schedulerConfig: SchedulerConfig
     public let schedulerKind: SchedulerKind
+    /// Of scheduler_config.json, for other kinds.
+    private let schedulerOptions: (members: [String: JSONValue], name: String)
     public let schedule: NoiseSchedule
     public let fingerprint: String
     public let parameterCount: Int
@@ -39,13 +41,14 @@ public final class Model: Sendable {
                 "_class_name", expected: pipelines.map { "\"\($0)\"" }.joined(separator: " or "), kind: .unsupported)
         }
         try Self.check(index, "unet", is: ["UNet2DModel"])
-        try Self.check(index, "scheduler", is: ["DDPMScheduler", "DDIMScheduler"])
+        try Self.check(index, "scheduler", is: SchedulerKind.allCases.map(\.rawValue))
         try index.rejectUnknown()
 
-        let scheduler = try JSONObject(folder, "scheduler/scheduler_config.json")
-        schedulerConfig = try SchedulerConfig(scheduler)
+        let scheduler = try JSONObject(folder, "scheduler/scheduler_config.json", infinities: true)
         // DDIMPipeline turns whatever scheduler it gets into a DDIMScheduler.
         schedulerKind = pipeline == "DDIMPipeline" ? .ddim : try SchedulerKind(scheduler)
+        schedulerConfig = try SchedulerConfig(scheduler, for: schedulerKind)
+        schedulerOptions = (scheduler.members, scheduler.name)
         schedule = NoiseSchedule(schedulerConfig)
 
         let json = try JSONObject(folder, "unet/config.json")
@@ -88,20 +91,31 @@ public final class Model: Sendable {
     }
 
     /// A run's scheduler.
-    ///   kind    nil for the model's own
-    ///   steps   0 for the default of diffusers' pipeline: 1000 for DDPM, 50 for DDIM
-    ///   eta     DDIM's share of noise, 0...1
-    public func scheduler(_ kind: SchedulerKind?, steps: Int, eta: Float) throws -> any Scheduler {
-        guard eta >= 0, eta <= 1 else { throw MCMError(.invalidArgument, "eta is \(eta), expected 0 to 1") }
+    ///   kind      nil for the model's own
+    ///   steps     0 for the default of diffusers' pipelines
+    ///   eta       DDIM's share of noise, 0...1
+    ///   options   a JSON object of scheduler options by diffusers' names, before those of the model; nil: none
+    public func scheduler(
+        _ kind: SchedulerKind?, steps: Int, eta: Float, options: String? = nil
+    ) throws -> any Scheduler {
         let kind = kind ?? schedulerKind
-        let standard = min(kind == .ddpm ? 1000 : 50, schedulerConfig.numTrainTimesteps)
-        let steps = steps > 0 ? steps : standard
-        switch kind {
-        case .ddim: return try DDIMScheduler(schedulerConfig, schedule, steps: steps, eta: eta)
-        case .ddpm:
-            guard eta == 0 else { throw MCMError(.invalidArgument, "eta is \(eta), expected 0 for a DDPM scheduler") }
-            return try DDPMScheduler(schedulerConfig, schedule, steps: steps)
+        var (members, name) = schedulerOptions
+        if let options {
+            let given = try JSONObject(parsing: options, name: "scheduler options", infinities: true)
+            members.merge(given.members) { $1 }
+            name = given.name
         }
+        if kind == schedulerKind, options == nil {
+            return try kind.scheduler(schedulerConfig, schedule, steps: steps, eta: eta)
+        }
+        let config = try SchedulerConfig(JSONObject(.object(members), name: name), for: kind)
+        guard config.varianceType.isLearned == schedulerConfig.varianceType.isLearned else {
+            throw MCMError(
+                .unsupported,
+                "\(name): \"variance_type\" is \"\(config.varianceType.rawValue)\", expected one that "
+                    + "\(schedulerConfig.varianceType.isLearned ? "is" : "is not") learned, as the model's")
+        }
+        return try kind.scheduler(config, NoiseSchedule(config), steps: steps, eta: eta)
     }
 
     /// The number of floats in a batch of samples (or of predictions). Throws `.size` for a size that the network does

@@ -13,6 +13,7 @@ public final class Session {
         public var scheduler: SchedulerKind?
         public var steps = 0  // 0: the default
         public var eta: Float = 0
+        public var schedulerOptions: String?  // JSON, see Model.scheduler
 
         public init() {}
     }
@@ -30,6 +31,7 @@ public final class Session {
     private var original: Tensor  // the predicted x_0 of the last step, same shape
     private var hasOriginal = false
     private var spare: (sample: Tensor, original: Tensor)  // what the next step writes into
+    private let history: [Tensor]  // the scheduler's, like the sample
     private var classInput: [Float]
     private var attachments: [Attachment] = []
     private var lastID: UInt32 = 0
@@ -67,13 +69,15 @@ public final class Session {
         height = options.height > 0 ? options.height : model.sampleSize.height
         width = options.width > 0 ? options.width : model.sampleSize.width
         _ = try model.sampleCount(batch: batch, height: height, width: width, channels: model.predictionChannels)
-        scheduler = try model.scheduler(options.scheduler, steps: options.steps, eta: options.eta)
+        scheduler = try model.scheduler(
+            options.scheduler, steps: options.steps, eta: options.eta, options: options.schedulerOptions)
         workspace = Workspace(threads: model.threads)
         let store = Workspace(threads: model.threads)
-        let tensors = try (0..<4).map { [batch, height, width] _ in
+        let tensors = try (0..<(4 + scheduler.historyCount)).map { [batch, height, width] _ in
             try Tensor(batch, height, width, model.channels, in: store)
         }
         (sample, original, spare) = (tensors[0], tensors[1], (tensors[2], tensors[3]))
+        history = Array(tensors[4...])
         self.store = store
         sample.data.update(repeating: 0, count: sample.count)
         classInput = []
@@ -98,8 +102,13 @@ public final class Session {
         }
         var fresh = seeds.map { Generator(seed: $0) }
         try draw(&fresh, into: spare.sample)
+        scale(spare.sample, by: scheduler.initNoiseSigma, into: spare.sample)
         swap(&sample, &spare.sample)
         (hasOriginal, generators, step) = (false, fresh, 0)
+    }
+
+    private func scale(_ x: Tensor, by factor: Float, into out: Tensor) {
+        if factor != 1 { for i in 0..<x.count { out.data[i] = x.data[i] * factor } }
     }
 
     /// A normal draw of the sample's shape, in the order in which diffusers' randn_tensor draws (n, c, h, w).
@@ -211,7 +220,7 @@ public final class Session {
 
     private func advanceOnce() throws {
         guard isSeeded else { throw MCMError(.state, "the session is not seeded") }
-        guard let timestep else { throw MCMError(.state, "the session is done: all \(steps) steps are taken") }
+        guard step < steps else { throw MCMError(.state, "the session is done: all \(steps) steps are taken") }
         guard classInput.count == batch * model.unet.classInputSize else {
             throw MCMError(.state, "the model wants \(model.unet.classInputSize) class inputs per image, none are set")
         }
@@ -225,7 +234,13 @@ public final class Session {
         }
         let denoiser = modulated(
             unmodulated(model, classInput: classInput, in: workspace), by: modules, in: workspace)
-        let prediction = try denoiser(sample, [Float](repeating: Float(timestep), count: batch))
+        var input = sample
+        let inputScale = scheduler.inputScale(step)
+        if inputScale != 1 {
+            input = try Tensor(batch, height, width, model.channels, in: workspace)
+            scale(sample, by: inputScale, into: input)
+        }
+        let prediction = try denoiser(input, [Float](repeating: scheduler.modelTimesteps[step], count: batch))
         let (e, variance) = try split(prediction)
 
         var next = generators
@@ -240,7 +255,7 @@ public final class Session {
             StepInput(
                 batch: batch, count: sample.count, sample: sample.data, prediction: e.data, variance: variance?.data,
                 noise: noise?.data),
-            into: StepOutput(sample: spare.sample.data, x0: spare.original.data))
+            history: history.map(\.data), into: StepOutput(sample: spare.sample.data, x0: spare.original.data))
         if let bad = spare.sample.buffer.first(where: { !$0.isFinite }) {
             throw MCMError(
                 .invalidArgument,

@@ -23,14 +23,15 @@ public struct DDIMScheduler: Scheduler {
     /// With eta every step draws, the last one included.
     public func needsNoise(_ index: Int) -> Bool { eta > 0 }
 
-    public func step(_ index: Int, _ input: StepInput, into output: StepOutput) {
+    public func step(
+        _ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput
+    ) {
         let abar = schedule.alphasCumprod
         let t = timesteps[index]
         let alpha = abar[t]
         let previous = t >= stride ? abar[t - stride] : config.setAlphaToOne ? 1 : abar[0]
         let prediction = Prediction(config.predictionType, alpha: alpha)
-        for i in 0..<input.count { output.x0[i] = prediction.x0(input.sample[i], input.prediction[i]) }
-        config.limit(output.x0, batch: input.batch, count: input.count)
+        prediction.x0(input, config, into: output)
 
         // Eq. 16 and 12.
         let variance = (1 - previous) / (1 - alpha) * (1 - alpha / previous)

@@ -14,7 +14,9 @@ public struct DDPMScheduler: Scheduler {
 
     public func needsNoise(_ index: Int) -> Bool { timesteps[index] > 0 }
 
-    public func step(_ index: Int, _ input: StepInput, into output: StepOutput) {
+    public func step(
+        _ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput
+    ) {
         let alpha = schedule.alphasCumprod[timesteps[index]]
         let previous = index + 1 < timesteps.count ? schedule.alphasCumprod[timesteps[index + 1]] : 1
         let beta = 1 - alpha
@@ -22,8 +24,7 @@ public struct DDPMScheduler: Scheduler {
         let currentBeta = 1 - currentAlpha
 
         let prediction = Prediction(config.predictionType, alpha: alpha)
-        for i in 0..<input.count { output.x0[i] = prediction.x0(input.sample[i], input.prediction[i]) }
-        config.limit(output.x0, batch: input.batch, count: input.count)
+        prediction.x0(input, config, into: output)
 
         // The mean of q(x_{t-1} | x_t, x_0), eq. 7.
         let a = previous.squareRoot() * currentBeta / beta

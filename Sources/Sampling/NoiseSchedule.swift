@@ -38,19 +38,23 @@ public struct NoiseSchedule: Sendable {
         case .scaledLinear:
             return linspace(config.betaStart.squareRoot(), config.betaEnd.squareRoot(), n).map { $0 * $0 }
         case .squaredcosCapV2:
-            // Nichol and Dhariwal 2021, eq. 17, each beta at most 0.999.
-            func abar(_ t: Double) -> Double {
+            // Nichol and Dhariwal 2021, eq. 17.
+            return betas(n) { t in
                 let c = cos((t + 0.008) / 1.008 * Double.pi / 2)
                 return c * c
             }
-            return (0..<n).map { i in
-                Float(min(1 - abar(Double(i + 1) / Double(n)) / abar(Double(i) / Double(n)), 0.999))
-            }
+        case .exp:
+            return betas(n) { t in Glibc.exp(-12 * t) }
         case .sigmoid:
             return linspace(-6, 6, n).map { x in
                 Float(1 / (1 + exp(-Double(x)))) * Float(config.betaEnd - config.betaStart) + Float(config.betaStart)
             }
         }
+    }
+
+    /// From abar over 0...1, each beta at most 0.999.
+    private static func betas(_ n: Int, _ abar: (Double) -> Double) -> [Float] {
+        (0..<n).map { i in Float(min(1 - abar(Double(i + 1) / Double(n)) / abar(Double(i) / Double(n)), 0.999)) }
     }
 
     /// Algorithm 1 of Lin et al. 2023: shifts and scales sqrt(abar) so that the last one is zero.
@@ -73,7 +77,7 @@ public struct NoiseSchedule: Sendable {
     }
 
     /// torch.linspace in float32: each half is counted from its own end.
-    private static func linspace(_ start: Double, _ end: Double, _ n: Int) -> [Float] {
+    static func linspace(_ start: Double, _ end: Double, _ n: Int) -> [Float] {
         let a = Float(start), b = Float(end)
         if n == 1 { return [a] }
         let step = (b - a) / Float(n - 1)

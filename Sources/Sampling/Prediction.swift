@@ -4,9 +4,17 @@ public struct Prediction {
     let rootAlpha, rootBeta: Float  // sqrt(abar_t), sqrt(1 - abar_t)
 
     public init(_ type: SchedulerConfig.PredictionType, alpha: Float) {
-        self.type = type
-        rootAlpha = alpha.squareRoot()
-        rootBeta = (1 - alpha).squareRoot()
+        self.init(type, rootAlpha: alpha.squareRoot(), rootBeta: (1 - alpha).squareRoot())
+    }
+
+    init(_ type: SchedulerConfig.PredictionType, rootAlpha: Float, rootBeta: Float) {
+        (self.type, self.rootAlpha, self.rootBeta) = (type, rootAlpha, rootBeta)
+    }
+
+    /// The predicted x_0 of a step, kept in range as the config says.
+    func x0(_ input: StepInput, _ config: SchedulerConfig, into output: StepOutput) {
+        for i in 0..<input.count { output.x0[i] = x0(input.sample[i], input.prediction[i]) }
+        config.limit(output.x0, batch: input.batch, count: input.count)
     }
 
     @inline(__always)

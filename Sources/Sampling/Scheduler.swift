@@ -1,17 +1,56 @@
 import Kernels
 
-/// The arithmetic of one run of sampling: from x_t and a prediction to x_{t-1}. Knows no network. Immutable; where a
-/// step draws noise, the caller draws it, in order.
+/// The arithmetic of one run of sampling: from x_t and a prediction to x_{t-1}. Knows no network. Immutable: noise,
+/// the number of the step and what is kept from step to step belong to the caller.
+///
+/// A step is one evaluation of the network, so that some runs have more steps than were asked for, as in diffusers.
 public protocol Scheduler: Sendable {
     var schedule: NoiseSchedule { get }
-    /// One per step, descending.
+    /// One per step: whole, for schedulers whose timesteps are not.
     var timesteps: [Int] { get }
+    /// One per step: what the network is told.
+    var modelTimesteps: [Float] { get }
+
+    /// x_T is this times normal noise.
+    var initNoiseSigma: Float { get }
+    /// The network's input at step `index` is this times x_t.
+    func inputScale(_ index: Int) -> Float
+    /// x_t = sample * x_0 + noise * noise.
+    func noiseScales(timestep: Int) -> (sample: Float, noise: Float)
 
     /// Whether step `index` wants noise.
     func needsNoise(_ index: Int) -> Bool
 
+    /// How many buffers of the sample's size a run keeps from step to step.
+    var historyCount: Int { get }
+
     /// One step on every element of `batch` images.
-    func step(_ index: Int, _ input: StepInput, into output: StepOutput)
+    ///   history   `historyCount` buffers of `input.count` floats, with anything in them before the first step. A step
+    ///             reads what earlier ones have written, and writes only what it does not read: until its successor was
+    ///             done, it may be done again.
+    func step(
+        _ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput)
+}
+
+/// What most are like: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, and no history.
+extension Scheduler {
+    public var modelTimesteps: [Float] { timesteps.map { Float($0) } }
+    public var initNoiseSigma: Float { 1 }
+    public func inputScale(_ index: Int) -> Float { 1 }
+    public func noiseScales(timestep: Int) -> (sample: Float, noise: Float) {
+        let alpha = schedule.alphasCumprod[timestep]
+        return (alpha.squareRoot(), (1 - alpha).squareRoot())
+    }
+    public var historyCount: Int { 0 }
+
+    /// x_t from x_0 and noise.
+    public func addNoise(
+        _ x0: UnsafePointer<Float>, _ noise: UnsafePointer<Float>, timestep: Int, count: Int,
+        into x: UnsafeMutablePointer<Float>
+    ) {
+        let scales = noiseScales(timestep: timestep)
+        weightedSum([Term(scales.sample, x0), Term(scales.noise, noise)], count: count, into: x)
+    }
 }
 
 /// What a step reads. All buffers have `count` floats, whole images one after the other in any one layout.

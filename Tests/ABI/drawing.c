@@ -83,31 +83,39 @@ static void draw_noise(mcm_rng *const *rngs, uint32_t rng_count, float *noise, s
 }
 
 void draw_own_loop(const drawing *d, uint8_t *pixels, float *sample) {
-    static float x[MAX_FLOATS], e[2 * MAX_FLOATS], noise[MAX_FLOATS];
+    enum { HISTORY = 8 };
+    static float x[MAX_FLOATS], input[MAX_FLOATS], e[2 * MAX_FLOATS], noise[MAX_FLOATS], history[HISTORY * MAX_FLOATS];
     mcm_model_info info = info_of(d->model);
-    uint32_t batch = d->options.batch, w = info.width, h = info.height, steps;
+    uint32_t batch = d->options.batch, w = info.width, h = info.height;
     size_t count = sample_count(d), one = count / batch;
     size_t prediction_count = count / info.channels * info.prediction_channels;
-    int32_t timesteps[1000];
     mcm_scheduler *scheduler;
-    OK(mcm_scheduler_create(d->model, d->options.scheduler, d->options.steps, d->options.eta, &scheduler));
-    OK(mcm_scheduler_get_timesteps(scheduler, timesteps, 1000, &steps));
+    mcm_scheduler_info run = MCM_SCHEDULER_INFO_INIT;
+    OK(mcm_scheduler_create_with_options(d->model, d->options.scheduler, d->options.steps, d->options.eta,
+                                         d->options.scheduler_options, &scheduler));
+    OK(mcm_scheduler_get_info(scheduler, &run));
+    CHECK(run.history_count <= HISTORY);
+    memset(history, 0xff, sizeof history); /* NaN */
     mcm_rng *rngs[8];
     for (uint32_t k = 0; k < d->seed_count; k++) OK(mcm_rng_create(d->seeds[k], &rngs[k]));
 
     draw_noise(rngs, d->seed_count, x, count);
-    for (uint32_t i = 0; i < steps; i++) {
+    for (size_t k = 0; k < count; k++) x[k] *= run.init_noise_sigma;
+    for (uint32_t i = 0; i < run.steps; i++) {
         float t[8];
-        int32_t needs_noise;
-        for (uint32_t k = 0; k < batch; k++) t[k] = (float)timesteps[i];
-        OK(mcm_model_predict(d->model, batch, w, h, x, count, t, d->class_input, d->class_input_count, e, prediction_count));
+        mcm_step_info step = MCM_STEP_INFO_INIT;
+        OK(mcm_scheduler_get_step(scheduler, i, &step));
+        for (uint32_t k = 0; k < batch; k++) t[k] = step.timestep;
+        for (size_t k = 0; k < count; k++) input[k] = x[k] * step.input_scale;
+        OK(mcm_model_predict(d->model, batch, w, h, input, count, t, d->class_input, d->class_input_count, e,
+                             prediction_count));
         if (d->modulator)
-            OK(mcm_modulator_modulate(d->modulator, d->model, batch, w, h, x, e, count, t, d->conditions,
+            OK(mcm_modulator_modulate(d->modulator, d->model, batch, w, h, input, e, count, t, d->conditions,
                                       d->condition_count, d->weight, e));
-        OK(mcm_scheduler_needs_noise(scheduler, i, &needs_noise));
-        if (needs_noise) draw_noise(rngs, d->seed_count, noise, count);
-        OK(mcm_scheduler_step(scheduler, i, batch, x, count, e, prediction_count, needs_noise ? noise : NULL, x,
-                              NULL));
+        if (step.needs_noise) draw_noise(rngs, d->seed_count, noise, count);
+        OK(mcm_scheduler_step_with_history(scheduler, i, batch, x, count, e, prediction_count,
+                                           step.needs_noise ? noise : NULL, history, run.history_count * count, x,
+                                           NULL));
     }
     for (uint32_t k = 0; k < batch; k++)
         OK(mcm_model_decode(d->model, w, h, x + k * one, one, pixels + k * one, one));

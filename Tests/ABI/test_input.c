@@ -233,11 +233,14 @@ static void session_options(void) {
     } bad[] = {
         {0, 0, 0, 0, 0, 0},
         {1, 7, 8, 0, 0, 0}, {1, 8, 9, 0, 0, 0}, /* no multiples of two */
-        {1, 0, 0, 3, 0, 0}, {1, 0, 0, -1, 0, 0}, {1, 0, 0, INT32_MAX, 0, 0},
+        {1, 0, 0, 11, 0, 0}, {1, 0, 0, -1, 0, 0}, {1, 0, 0, INT32_MAX, 0, 0},
         {1, 0, 0, MCM_SCHEDULER_DDIM, 1001, 0}, {1, 0, 0, MCM_SCHEDULER_DDPM, UINT32_MAX, 0},
         {1, 0, 0, MCM_SCHEDULER_DDIM, 10, -0.1f}, {1, 0, 0, MCM_SCHEDULER_DDIM, 10, 1.1f},
         {1, 0, 0, MCM_SCHEDULER_DDIM, 10, NAN}, {1, 0, 0, MCM_SCHEDULER_DDIM, 10, INFINITY},
         {1, 0, 0, MCM_SCHEDULER_DDPM, 10, 0.5f}, /* eta is DDIM's */
+        {1, 0, 0, MCM_SCHEDULER_EULER, 10, 0.5f}, {1, 0, 0, MCM_SCHEDULER_EULER, 1001, 0},
+        {1, 0, 0, MCM_SCHEDULER_PNDM, 3, 0}, {1, 0, 0, MCM_SCHEDULER_LCM, 51, 0},
+        {1, 0, 0, MCM_SCHEDULER_UNIPC, 1000, 0}, /* no two of its steps may begin at the same timestep */
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         mcm_session_options options = MCM_SESSION_OPTIONS_INIT;

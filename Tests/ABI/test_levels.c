@@ -29,13 +29,28 @@ static void levels_agree(void) {
         int32_t kind;
         uint32_t steps;
         float eta;
-    } schedulers[] = {{MCM_SCHEDULER_DDIM, 7, 0}, {MCM_SCHEDULER_DDIM, 7, 0.6f}, {MCM_SCHEDULER_DDPM, 7, 0},
-                      {MCM_SCHEDULER_DEFAULT, 12, 0}};
-    for (int s = 0; s < 4; s++)
+        const char *options;
+    } schedulers[] = {{MCM_SCHEDULER_DDIM, 7, 0, NULL},
+                      {MCM_SCHEDULER_DDIM, 7, 0.6f, NULL},
+                      {MCM_SCHEDULER_DDPM, 7, 0, NULL},
+                      {MCM_SCHEDULER_DEFAULT, 12, 0, NULL},
+                      {MCM_SCHEDULER_PNDM, 5, 0, NULL},
+                      {MCM_SCHEDULER_PNDM, 5, 0, "{\"skip_prk_steps\": true}"},
+                      {MCM_SCHEDULER_LMS, 7, 0, NULL},
+                      {MCM_SCHEDULER_EULER, 7, 0, "{\"use_karras_sigmas\": true}"},
+                      {MCM_SCHEDULER_EULER_ANCESTRAL, 7, 0, NULL},
+                      {MCM_SCHEDULER_HEUN, 4, 0, "{\"timestep_spacing\": \"linspace\"}"},
+                      {MCM_SCHEDULER_DPM_SOLVER_MULTISTEP, 7, 0, NULL},
+                      {MCM_SCHEDULER_DPM_SOLVER_MULTISTEP, 7, 0,
+                       "{\"algorithm_type\": \"sde-dpmsolver++\", \"solver_order\": 3}"},
+                      {MCM_SCHEDULER_UNIPC, 7, 0, "{\"solver_order\": 3}"},
+                      {MCM_SCHEDULER_LCM, 4, 0, NULL}};
+    for (size_t s = 0; s < sizeof schedulers / sizeof *schedulers; s++)
         for (int own_seeds = 0; own_seeds < 2; own_seeds++)
             for (int weight = 0; weight < 3; weight++) {
                 drawing d = drawing_of(model, schedulers[s].kind, schedulers[s].steps);
                 d.options.eta = schedulers[s].eta;
+                d.options.scheduler_options = schedulers[s].options;
                 d.options.batch = 3;
                 d.seeds = seeds;
                 d.seed_count = own_seeds ? 3 : 1;

@@ -159,6 +159,15 @@ static void null_to_scheduler(void) {
     int32_t needs;
     INVALID(mcm_scheduler_create(NULL, MCM_SCHEDULER_DDIM, 3, 0, &scheduler));
     INVALID(mcm_scheduler_create(ok.model, MCM_SCHEDULER_DDIM, 3, 0, NULL));
+    INVALID(mcm_scheduler_create_with_options(NULL, MCM_SCHEDULER_DDIM, 3, 0, NULL, &scheduler));
+    INVALID(mcm_scheduler_create_with_options(ok.model, MCM_SCHEDULER_DDIM, 3, 0, NULL, NULL));
+    mcm_scheduler_info run = MCM_SCHEDULER_INFO_INIT;
+    mcm_step_info step = MCM_STEP_INFO_INIT;
+    INVALID(mcm_scheduler_get_info(NULL, &run));
+    INVALID(mcm_scheduler_get_info(ok.scheduler, NULL));
+    INVALID(mcm_scheduler_get_step(NULL, 0, &step));
+    INVALID(mcm_scheduler_get_step(ok.scheduler, 0, NULL));
+    INVALID(mcm_scheduler_step_with_history(NULL, 0, 1, ok.x, 64, ok.e, 64, NULL, NULL, 0, ok.out, NULL));
     INVALID(mcm_scheduler_get_timesteps(NULL, NULL, 0, &count));
     INVALID(mcm_scheduler_get_timesteps(ok.scheduler, NULL, 0, NULL));
     INVALID(mcm_scheduler_needs_noise(NULL, 0, &needs));

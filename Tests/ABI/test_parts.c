@@ -86,6 +86,8 @@ static void initialisers_equal_macros(void) {
     SAME_AS_MACRO(mcm_modulator_info, MCM_MODULATOR_INFO_INIT, mcm_modulator_info_init);
     SAME_AS_MACRO(mcm_modality_info, MCM_MODALITY_INFO_INIT, mcm_modality_info_init);
     SAME_AS_MACRO(mcm_condition, MCM_CONDITION_INIT, mcm_condition_init);
+    SAME_AS_MACRO(mcm_scheduler_info, MCM_SCHEDULER_INFO_INIT, mcm_scheduler_info_init);
+    SAME_AS_MACRO(mcm_step_info, MCM_STEP_INFO_INIT, mcm_step_info_init);
     SAME_AS_MACRO(mcm_session_options, MCM_SESSION_OPTIONS_INIT, mcm_session_options_init);
     SAME_AS_MACRO(mcm_attach_options, MCM_ATTACH_OPTIONS_INIT, mcm_attach_options_init);
     SAME_AS_MACRO(mcm_session_state, MCM_SESSION_STATE_INIT, mcm_session_state_init);
@@ -104,7 +106,9 @@ static void layout_of_structs(void) {
     LAYOUT(mcm_modulator_info, 48, base_fingerprint, 24);
     LAYOUT(mcm_modality_info, 80, name, 16);
     LAYOUT(mcm_condition, 24, images, 16);
-    LAYOUT(mcm_session_options, 28, eta, 24);
+    LAYOUT(mcm_scheduler_info, 16, init_noise_sigma, 12);
+    LAYOUT(mcm_step_info, 16, needs_noise, 12);
+    LAYOUT(mcm_session_options, 40, scheduler_options, 32);
     LAYOUT(mcm_attach_options, 20, other_base, 16);
     LAYOUT(mcm_session_state, 36, seeded, 32);
     LAYOUT(mcm_attachment, 32, options, 24);
@@ -227,7 +231,90 @@ static void scheduler_inverts_add_noise(void) {
     mcm_model_free(model);
 }
 
+/* What a run's numbers are where they are not 1 and 0, and that a history is asked for. */
+static void schedulers_say_what_a_loop_needs(void) {
+    enum { N = 4 };
+    mcm_model *model = tiny_model_open(&(tiny_model){0}, 1);
+    mcm_scheduler *scheduler;
+    mcm_scheduler_info run = MCM_SCHEDULER_INFO_INIT;
+    mcm_step_info step = MCM_STEP_INFO_INIT;
+    float x[N] = {1, -1, 0.5f, 0}, e[N] = {0.1f, 0.2f, -0.3f, 0}, out[N], history[8 * N];
+
+    OK(mcm_scheduler_create(model, MCM_SCHEDULER_EULER, 10, 0, &scheduler));
+    OK(mcm_scheduler_get_info(scheduler, &run));
+    CHECK(run.steps == 10 && run.history_count == 0 && run.init_noise_sigma > 10);
+    OK(mcm_scheduler_get_step(scheduler, 0, &step));
+    CHECK(step.input_scale > 0 && step.input_scale * run.init_noise_sigma < 1.001f && !step.needs_noise);
+    INVALID(mcm_scheduler_get_step(scheduler, 10, &step));
+    OK(mcm_scheduler_step(scheduler, 0, 1, x, N, e, N, NULL, out, NULL));
+    /* Samples are kept as x_0 + sigma noise. */
+    OK(mcm_scheduler_add_noise(scheduler, 999, x, e, N, out));
+    for (int i = 0; i < N; i++) CHECK(fabsf(out[i] - x[i]) > 20 * fabsf(e[i]) || e[i] == 0);
+    mcm_scheduler_free(scheduler);
+
+    OK(mcm_scheduler_create_with_options(model, MCM_SCHEDULER_EULER, 10, 0, "{\"use_karras_sigmas\": true}",
+                                         &scheduler));
+    OK(mcm_scheduler_get_step(scheduler, 5, &step));
+    CHECK(step.timestep != (float)(int)step.timestep);
+    mcm_scheduler_free(scheduler);
+
+    OK(mcm_scheduler_create(model, MCM_SCHEDULER_HEUN, 10, 0, &scheduler));
+    OK(mcm_scheduler_get_info(scheduler, &run));
+    CHECK(run.steps == 19 && run.history_count == 2);
+    STATUS(MCM_ERROR_INVALID_ARGUMENT, mcm_scheduler_step(scheduler, 0, 1, x, N, e, N, NULL, out, NULL));
+    STATUS(MCM_ERROR_SIZE,
+           mcm_scheduler_step_with_history(scheduler, 0, 1, x, N, e, N, NULL, history, 2 * N - 1, out, NULL));
+    INVALID(mcm_scheduler_step_with_history(scheduler, 0, 1, x, N, e, N, NULL, x, 2 * N, out, NULL));
+    INVALID(mcm_scheduler_step_with_history(scheduler, 0, 1, x, N, e, N, NULL, history, 2 * N, history + N, NULL));
+    OK(mcm_scheduler_step_with_history(scheduler, 0, 1, x, N, e, N, NULL, history, 2 * N, out, NULL));
+    mcm_scheduler_free(scheduler);
+    mcm_model_free(model);
+}
+
+static void scheduler_options_are_checked(void) {
+    mcm_model *model = tiny_model_open(&(tiny_model){0}, 1);
+    mcm_scheduler *scheduler = NULL;
+    mcm_session *session = NULL;
+    static const struct {
+        const char *options;
+        mcm_status status;
+    } bad[] = {{"", MCM_ERROR_FORMAT},
+               {"[]", MCM_ERROR_FORMAT},
+               {"{\"solver_order\": 3", MCM_ERROR_FORMAT},
+               {"{\"solver_order\": 0}", MCM_ERROR_FORMAT},
+               {"{\"solver_order\": \"3\"}", MCM_ERROR_FORMAT},
+               {"{\"solver_disorder\": 3}", MCM_ERROR_UNSUPPORTED},
+               {"{\"solver_type\": \"bh3\"}", MCM_ERROR_UNSUPPORTED},
+               {"{\"use_flow_sigmas\": true}", MCM_ERROR_UNSUPPORTED},
+               {"{\"variance_type\": \"learned\"}", MCM_ERROR_UNSUPPORTED},
+               {"{\"use_karras_sigmas\": true, \"use_beta_sigmas\": true}", MCM_ERROR_UNSUPPORTED},
+               {"{\"algorithm_type\": \"dpmsolver\"}", MCM_ERROR_UNSUPPORTED}, /* ends at zero */
+               {"\xff", MCM_ERROR_INVALID_ARGUMENT}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        STATUS(bad[i].status, mcm_scheduler_create_with_options(model, MCM_SCHEDULER_DPM_SOLVER_MULTISTEP, 10, 0,
+                                                                bad[i].options, &scheduler));
+        mcm_session_options options = MCM_SESSION_OPTIONS_INIT;
+        options.scheduler = MCM_SCHEDULER_DPM_SOLVER_MULTISTEP;
+        options.scheduler_options = bad[i].options;
+        STATUS(bad[i].status, mcm_session_create(model, &options, &session));
+        CHECK(scheduler == NULL && session == NULL);
+    }
+    /* Options of another class mean nothing, and infinity is a number here. */
+    OK(mcm_scheduler_create_with_options(model, MCM_SCHEDULER_DPM_SOLVER_MULTISTEP, 10, 0,
+                                         "{\"lambda_min_clipped\": -Infinity, \"skip_prk_steps\": 5}", &scheduler));
+    mcm_scheduler_free(scheduler);
+    /* A session's options of an earlier header end before scheduler_options. */
+    mcm_session_options options = MCM_SESSION_OPTIONS_INIT;
+    options.struct_size = 28;
+    options.scheduler_options = "{";
+    OK(mcm_session_create(model, &options, &session));
+    mcm_session_free(session);
+    mcm_model_free(model);
+}
+
 const test part_tests[] = {
+    {"schedulers_say_what_a_loop_needs", schedulers_say_what_a_loop_needs},
+    {"scheduler_options_are_checked", scheduler_options_are_checked},
     {"names_of_statuses", names_of_statuses},
     {"version_of_library_and_header_agree", version_of_library_and_header_agree},
     {"message_is_kept_until_the_next_failure", message_is_kept_until_the_next_failure},

@@ -75,14 +75,14 @@ import Testing
             $0["unet/config.json"] = TinyModel.unet.replacing(
                 "{\"_class_name\"", with: "{\"use_magic\": 1, \"_class_name\"")
         }
-        expectFailure(.unsupported, "solver_order") {
-            $0["scheduler/scheduler_config.json"] = #"{"_class_name": "DDIMScheduler", "solver_order": 2}"#
+        expectFailure(.unsupported, "solver_magic") {
+            $0["scheduler/scheduler_config.json"] = #"{"_class_name": "DDIMScheduler", "solver_magic": 2}"#
         }
         expectFailure(.unsupported, "LDMPipeline") {
             $0["model_index.json"] = $0["model_index.json"].replacing("DDIMPipeline", with: "LDMPipeline")
         }
-        expectFailure(.unsupported, "PNDMScheduler") {
-            $0["scheduler/scheduler_config.json"] = #"{"_class_name": "PNDMScheduler"}"#
+        expectFailure(.unsupported, "DEISMultistepScheduler", "PNDMScheduler", "UniPCMultistepScheduler") {
+            $0["scheduler/scheduler_config.json"] = #"{"_class_name": "DEISMultistepScheduler"}"#
             $0["model_index.json"] = $0["model_index.json"].replacing("DDIMPipeline", with: "DDPMPipeline")
         }
         expectFailure(.unsupported, "DownBlock3D") {

@@ -14,11 +14,12 @@ import Testing
         for c in fixture.cases {
             let name = try c.string("name")
             let json = try c.object("config")
-            let config = try SchedulerConfig(json)
+            let kind = try #require(SchedulerKind(rawValue: c.string("class")))
+            let config = try SchedulerConfig(json, for: kind)
             let schedule = NoiseSchedule(config)
             let steps = try c.int("steps")
             let scheduler: any Scheduler =
-                try c.string("class") == "DDPMScheduler"
+                try kind == .ddpm
                 ? DDPMScheduler(config, schedule, steps: steps)
                 : DDIMScheduler(
                     config, schedule, steps: steps, eta: Float(c.double("eta")),
@@ -46,7 +47,7 @@ import Testing
                             StepInput(
                                 batch: shape[0], count: count, sample: x.baseAddress!, prediction: e,
                                 variance: variance, noise: noise),
-                            into: StepOutput(sample: x.baseAddress!, x0: x0.baseAddress!))
+                            history: [], into: StepOutput(sample: x.baseAddress!, x0: x0.baseAddress!))
                     }
                 }
                 if stored.contains(i) {

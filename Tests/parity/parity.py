@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare libmcm with the installed diffusers and torch, live, through the C ABI.
 
-    python parity.py --library build/libmcm.so [--seed 0] [randn unets schedulers end-to-end]
+    python parity.py --library build/libmcm.so [--seed 0] [randn unets schedulers solvers end-to-end]
 
 Random networks, scheduler configurations and draws are run on both sides; a table shows the relative error
 ||out - ref|| / ||ref|| of each and its bound, and the exit status is 1 if one is exceeded.
@@ -15,7 +15,9 @@ To check one more network:
 """
 import argparse
 import ctypes
+import importlib.util
 import inspect
+import json
 import os
 import random
 import sys
@@ -24,6 +26,7 @@ from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int32, c_size_t,
 
 import numpy as np
 import torch
+import diffusers
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.utils import logging
 
@@ -34,10 +37,19 @@ SCHEDULER_BOUND = 1e-6
 SCHEDULER_BOUND_STEPS = 100
 # Rescaling to zero terminal SNR takes the root's last place through 1 / (a - b) and leaves abar near 0, which divides.
 ZERO_SNR_BOUND = 1e-5
+# The solvers divide differences of logarithms, which torch rounds its own way, by small steps.
+SOLVER_BOUND = 1e-5
+# Third orders divide by the square of small steps: on noise in place of predictions diffusers is 1e-5 from itself in
+# float64, and with beta sigmas, whose first steps are tiny, 2e-3.
+THIRD_ORDER_BOUND = 1e-4
+# Schedules that end near zero signal begin with sigmas of thousands, which leave the rounding of large numbers behind.
+ILL_CONDITIONED_BOUND = 1e-3
 PIXEL_BOUND = 1      # of 255
 
 UNET_ARGUMENTS = inspect.signature(UNet2DModel.__init__).parameters
-SCHEDULER_KINDS = {"default": 0, "DDPMScheduler": 1, "DDIMScheduler": 2}
+SCHEDULER_KINDS = {"default": 0, "DDPMScheduler": 1, "DDIMScheduler": 2, "PNDMScheduler": 3, "LMSDiscreteScheduler": 4,
+                   "EulerDiscreteScheduler": 5, "EulerAncestralDiscreteScheduler": 6, "HeunDiscreteScheduler": 7,
+                   "DPMSolverMultistepScheduler": 8, "UniPCMultistepScheduler": 9, "LCMScheduler": 10}
 
 
 # ---------------------------------------------------------------- the C ABI
@@ -51,7 +63,16 @@ class ModelInfo(ctypes.Structure):
 
 class SessionOptions(ctypes.Structure):
     _fields_ = [("struct_size", c_uint32), ("batch", c_uint32), ("width", c_uint32), ("height", c_uint32),
-                ("scheduler", c_int32), ("steps", c_uint32), ("eta", c_float)]
+                ("scheduler", c_int32), ("steps", c_uint32), ("eta", c_float), ("scheduler_options", c_char_p)]
+
+
+class SchedulerInfo(ctypes.Structure):
+    _fields_ = [("struct_size", c_uint32), ("steps", c_uint32), ("history_count", c_uint32),
+                ("init_noise_sigma", c_float)]
+
+
+class StepInfo(ctypes.Structure):
+    _fields_ = [("struct_size", c_uint32), ("timestep", c_float), ("input_scale", c_float), ("needs_noise", c_int32)]
 
 
 class GenerateOptions(ctypes.Structure):
@@ -68,11 +89,13 @@ SIGNATURES = {
     "mcm_model_get_info": [c_void_p, POINTER(ModelInfo)],
     "mcm_model_predict": [c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p, c_size_t,
                           c_void_p, c_size_t],
-    "mcm_scheduler_create": [c_void_p, c_int32, c_uint32, c_float, POINTER(c_void_p)],
+    "mcm_scheduler_create_with_options": [c_void_p, c_int32, c_uint32, c_float, c_char_p, POINTER(c_void_p)],
+    "mcm_scheduler_get_info": [c_void_p, POINTER(SchedulerInfo)],
+    "mcm_scheduler_get_step": [c_void_p, c_uint32, POINTER(StepInfo)],
     "mcm_scheduler_get_timesteps": [c_void_p, c_void_p, c_uint32, POINTER(c_uint32)],
     "mcm_scheduler_needs_noise": [c_void_p, c_uint32, POINTER(c_int32)],
-    "mcm_scheduler_step": [c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_void_p,
-                           c_void_p],
+    "mcm_scheduler_step_with_history": [c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p,
+                                        c_void_p, c_size_t, c_void_p, c_void_p],
     "mcm_scheduler_add_noise": [c_void_p, c_int32, c_void_p, c_void_p, c_size_t, c_void_p],
     "mcm_generate": [c_void_p, POINTER(GenerateOptions), c_void_p, c_size_t],
 }
@@ -80,6 +103,8 @@ NO_RESULT = {
     "mcm_rng_free": [c_void_p], "mcm_model_free": [c_void_p], "mcm_scheduler_free": [c_void_p],
     "mcm_model_info_init": [POINTER(ModelInfo), c_uint32],
     "mcm_session_options_init": [POINTER(SessionOptions), c_uint32],
+    "mcm_scheduler_info_init": [POINTER(SchedulerInfo), c_uint32],
+    "mcm_step_info_init": [POINTER(StepInfo), c_uint32],
     "mcm_generate_options_init": [POINTER(GenerateOptions), c_uint32],
 }
 
@@ -149,8 +174,8 @@ class Model:
                           0 if class_input is None else class_input.numel(), out.data_ptr(), out.numel())
         return out
 
-    def scheduler(self, kind, steps, eta):
-        return Scheduler(self, kind, steps, eta)
+    def scheduler(self, kind, steps, eta=0.0, options=None):
+        return Scheduler(self, kind, steps, eta, options)
 
     def generate(self, seeds, batch, kind, steps, eta):
         """Images, (N, H, W, C) uint8."""
@@ -164,9 +189,15 @@ class Model:
 
 
 class Scheduler:
-    def __init__(self, model, kind, steps, eta):
-        self.library = model.library
-        self.handle = self.library.create("mcm_scheduler_create", model.handle, SCHEDULER_KINDS[kind], steps, eta)
+    """A scheduler, and the history of one run."""
+
+    def __init__(self, model, kind, steps, eta, options=None):
+        self.library, self.history = model.library, None
+        text = None if options is None else json.dumps(options).encode()
+        self.handle = self.library.create("mcm_scheduler_create_with_options", model.handle, SCHEDULER_KINDS[kind],
+                                          steps, eta, text)
+        self.info = self.library.initialised(SchedulerInfo, "mcm_scheduler_info_init")
+        self.library.call("mcm_scheduler_get_info", self.handle, byref(self.info))
 
     def __enter__(self):
         return self
@@ -181,6 +212,11 @@ class Scheduler:
         self.library.call("mcm_scheduler_get_timesteps", self.handle, values, count, byref(count))
         return list(values)
 
+    def step_info(self, step):
+        info = self.library.initialised(StepInfo, "mcm_step_info_init")
+        self.library.call("mcm_scheduler_get_step", self.handle, step, byref(info))
+        return info
+
     def needs_noise(self, step):
         answer = c_int32()
         self.library.call("mcm_scheduler_needs_noise", self.handle, step, byref(answer))
@@ -190,8 +226,11 @@ class Scheduler:
         """x_{t-1} and the predicted x_0, both of sample's shape."""
         previous, x0 = torch.empty_like(sample), torch.empty_like(sample)
         prediction = prediction.contiguous()
-        self.library.call("mcm_scheduler_step", self.handle, step, sample.shape[0], sample.data_ptr(), sample.numel(),
-                          prediction.data_ptr(), prediction.numel(), None if noise is None else noise.data_ptr(),
+        if self.history is None:
+            self.history = torch.full((self.info.history_count, sample.numel()), float("nan"))
+        self.library.call("mcm_scheduler_step_with_history", self.handle, step, sample.shape[0], sample.data_ptr(),
+                          sample.numel(), prediction.data_ptr(), prediction.numel(),
+                          None if noise is None else noise.data_ptr(), self.history.data_ptr(), self.history.numel(),
                           previous.data_ptr(), x0.data_ptr())
         return previous, x0
 
@@ -447,6 +486,150 @@ def check_schedulers(library, report, rng, count=60):
                         scheduler, steps, eta, kind, reference, seed=rng.randrange(2 ** 31))
 
 
+# ---------------------------------------------------------------- solvers
+
+SPACINGS = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
+SOLVERS = list(SCHEDULER_KINDS)[3:]
+if importlib.util.find_spec("scipy") is None:
+    SPACINGS.remove("use_beta_sigmas")
+    SOLVERS.remove("LMSDiscreteScheduler")
+
+
+def random_solver(rng):
+    """A scheduler that is neither DDPM nor DDIM, and a number of steps at which its timesteps are in range."""
+    while True:
+        scheduler, steps = solver_and_steps(rng)
+        scheduler.set_timesteps(steps)
+        if scheduler.timesteps.min() >= 0 and scheduler.timesteps.max() < scheduler.config.num_train_timesteps:
+            return scheduler, steps
+
+
+def solver_and_steps(rng):
+    kind = rng.choice(SOLVERS)
+    cls = getattr(diffusers, kind)
+    own = inspect.signature(cls.__init__).parameters
+    train = rng.choice([1000, 1000, 1000, rng.randint(100, 2000)])
+    config = dict(
+        num_train_timesteps=train, timestep_spacing=rng.choice(["leading", "trailing", "linspace"]),
+        prediction_type=rng.choice(["epsilon", "epsilon", "v_prediction", "sample"]),
+        steps_offset=rng.choice([0, 0, 1]),
+        beta_schedule=rng.choice(["linear", "scaled_linear", "scaled_linear", "squaredcos_cap_v2"]),
+        beta_start=rng.choice([1e-4, 0.00085, 0.0015]), beta_end=rng.choice([0.02, 0.012, 0.0195]),
+        thresholding=rng.random() < 0.1, sample_max_value=rng.choice([1.0, 1.5]), clip_sample=rng.random() < 0.3,
+        solver_order=rng.choice([1, 2, 2, 3]), lower_order_final=rng.random() < 0.8, euler_at_final=rng.random() < 0.2,
+        final_sigmas_type=rng.choice(["zero", "zero", "sigma_min"]), set_alpha_to_one=rng.random() < 0.5,
+        skip_prk_steps=rng.random() < 0.5, interpolation_type=rng.choice(["linear", "linear", "log_linear"]),
+        original_inference_steps=rng.choice([50, 50, 80]), predict_x0=rng.random() < 0.8,
+        disable_corrector=rng.choice([[], [], [0, 2]]))
+    if rng.random() < 0.1:
+        config["trained_betas"] = [rng.uniform(1e-4, 10 / train) for _ in range(train)]
+    if rng.random() < 0.4:
+        config[rng.choice(SPACINGS)] = True
+    if rng.random() < 0.15 and "rescale_betas_zero_snr" in own:
+        config.update(rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    if kind == "DPMSolverMultistepScheduler":
+        config["algorithm_type"] = rng.choice(["dpmsolver++", "dpmsolver++", "sde-dpmsolver++", "dpmsolver",
+                                               "sde-dpmsolver"])
+        config["solver_type"] = rng.choice(["midpoint", "heun"])
+        if config["algorithm_type"] in ("dpmsolver", "sde-dpmsolver"):
+            config["final_sigmas_type"] = "sigma_min"
+        if config["algorithm_type"] == "sde-dpmsolver":
+            config["solver_order"] = rng.choice([1, 2])
+    elif kind == "UniPCMultistepScheduler":
+        config["solver_type"] = rng.choice(["bh1", "bh2"])
+        if config["solver_type"] == "bh1" or not (config["predict_x0"] and config["lower_order_final"]):
+            config["final_sigmas_type"] = "sigma_min"     # at zero diffusers divides infinities
+    if kind in ("PNDMScheduler", "EulerAncestralDiscreteScheduler") and config["prediction_type"] == "sample":
+        config["prediction_type"] = "epsilon"
+    return cls(**{k: v for k, v in config.items() if k in own}), rng.randint(4, 50)
+
+
+def solver_trajectory(scheduler, ours, steps, seed):
+    """The largest distance of samples and predicted originals over all steps of a run; timesteps that differ by more
+    than rounding count too."""
+    torch.manual_seed(seed)
+    scheduler.set_timesteps(steps)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)
+    if ours.info.steps != len(scheduler.timesteps):
+        return float("inf")
+    shape = (2, 3, random.Random(seed).randint(1, 8), 6)
+    generator, noises = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+    options = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    start = torch.randn(shape)
+    x, mine = start * scheduler.init_noise_sigma, start * ours.info.init_noise_sigma
+    scale = 0.5 if scheduler.config.prediction_type == "sample" else 0.9
+    # numpy's logarithms are not rounded correctly, and some classes cut timesteps off to whole numbers.
+    slack = 0.05 if scheduler.timesteps.is_floating_point() else 1
+    slack = slack if any(scheduler.config.get(s) for s in SPACINGS) else 1e-3
+    worst = 0.0
+    for i, t in enumerate(scheduler.timesteps):
+        step = ours.step_info(i)
+        scaled = scheduler.scale_model_input(x, t)
+        worst = max(worst, relative_error(mine * step.input_scale, scaled), relative_error(mine, x))
+        if abs(step.timestep - float(t)) > slack:
+            return float("inf")
+        prediction = scale * torch.randn(shape)
+        theirs = scheduler.step(prediction, t, x, **options)
+        noise = torch.randn(shape, generator=noises) if step.needs_noise else None
+        mine, x0 = ours.step(i, mine, prediction, noise)
+        original = theirs.get("pred_original_sample", theirs.get("denoised"))
+        if original is not None:
+            worst = max(worst, relative_error(x0, original))
+        x = theirs.prev_sample
+        if not x.isfinite().all():      # the last step of some runs divides zero by zero in diffusers
+            return worst
+    return max(worst, relative_error(mine, x))
+
+
+def check_solvers(library, report, rng, count=150):
+    """Random configurations, as the model's own scheduler and as options on another's."""
+    unet = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, block_out_channels=(4,), layers_per_block=1,
+                       norm_num_groups=1, add_attention=False, down_block_types=("DownBlock2D",),
+                       up_block_types=("UpBlock2D",))
+    for i in range(count):
+        scheduler, steps = random_solver(rng)
+        kind = type(scheduler).__name__
+        own = rng.random() < 0.5
+        options = None
+        if not own:
+            options = {k: v for k, v in scheduler.config.items() if not k.startswith("_")}
+        with tempfile.TemporaryDirectory() as folder:
+            DDPMPipeline(unet=unet, scheduler=scheduler if own else DDPMScheduler()).save_pretrained(folder)
+            with library.open(folder) as model:
+                name = f"{i}: {'own' if own else 'options'}, {steps} steps, {describe(scheduler)}"
+                try:
+                    ours = model.scheduler("default" if own else kind, steps, options=options)
+                except RuntimeError as error:
+                    # A run that diffusers cannot do either, or that makes a number that is not finite there.
+                    report.add("solver", f"{name}: {error}", 0 if not finite_run(scheduler, steps) else float("inf"),
+                               SOLVER_BOUND)
+                    continue
+                with ours:
+                    report.add("solver", name, solver_trajectory(scheduler, ours, steps, rng.randrange(2 ** 31)),
+                               solver_bound(scheduler.config))
+
+
+def solver_bound(config):
+    third = config.get("solver_order") == 3
+    if config.beta_schedule == "squaredcos_cap_v2" or config.get("rescale_betas_zero_snr") or (
+            third and config.get("use_beta_sigmas")):
+        return ILL_CONDITIONED_BOUND
+    return THIRD_ORDER_BOUND if third else SOLVER_BOUND
+
+
+def finite_run(scheduler, steps):
+    """Whether diffusers gets through a run with finite numbers."""
+    try:
+        scheduler.set_timesteps(steps)
+        x = torch.randn(1, 1, 2, 2) * scheduler.init_noise_sigma
+        for t in scheduler.timesteps:
+            x = scheduler.step(torch.randn(x.shape), t, scheduler.scale_model_input(x, t) * 0 + x).prev_sample
+        return bool(x.isfinite().all())
+    except (IndexError, ValueError, ZeroDivisionError):
+        return False
+
+
 # ---------------------------------------------------------------- end to end
 
 def check_end_to_end(library, report, rng, folder, batch=2):
@@ -472,7 +655,7 @@ def check_end_to_end(library, report, rng, folder, batch=2):
 
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-    checks = {"randn": check_randn, "unets": check_unets, "schedulers": check_schedulers,
+    checks = {"randn": check_randn, "unets": check_unets, "schedulers": check_schedulers, "solvers": check_solvers,
               "end-to-end": check_end_to_end}
     parser = argparse.ArgumentParser(description="Compare libmcm with diffusers through the C ABI.")
     parser.add_argument("checks", nargs="*", help=f"which ones (default: all): {', '.join(checks)}")

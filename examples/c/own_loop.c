@@ -67,19 +67,23 @@ int main(int argc, char **argv) {
     float *x = allocate(count * sizeof(float)), *e = allocate(count * sizeof(float));
     float *noise = allocate(count * sizeof(float));
 
-    int32_t timesteps[STEPS];
-    uint32_t steps;
-    CHECK(mcm_scheduler_get_timesteps(scheduler, timesteps, STEPS, &steps));
+    /* What follows serves every scheduler. */
+    mcm_scheduler_info run = MCM_SCHEDULER_INFO_INIT;
+    CHECK(mcm_scheduler_get_info(scheduler, &run));
+    size_t history_count = (size_t)run.history_count * count;
+    float *history = allocate(history_count * sizeof(float)), *input = allocate(count * sizeof(float));
     CHECK(mcm_rng_normal(rng, x, count)); /* x_T */
-    for (uint32_t i = 0; i < steps; i++) {
-        float t = (float)timesteps[i];
-        int32_t needs_noise; /* never with DDIM's default eta of 0 */
-        CHECK(mcm_model_predict(model, 1, w, h, x, count, &t, NULL, 0, e, count));
-        CHECK(mcm_modulator_modulate(module, model, 1, w, h, x, e, count, &t, conditions, 2, 1.0f, e));
-        CHECK(mcm_scheduler_needs_noise(scheduler, i, &needs_noise));
-        if (needs_noise) CHECK(mcm_rng_normal(rng, noise, count));
-        CHECK(mcm_scheduler_step(scheduler, i, 1, x, count, e, count, noise, x, NULL));
-        printf("own loop: step %u of %u, timestep %d\n", i + 1, steps, timesteps[i]);
+    for (uint32_t k = 0; k < count; k++) x[k] *= run.init_noise_sigma;
+    for (uint32_t i = 0; i < run.steps; i++) {
+        mcm_step_info step = MCM_STEP_INFO_INIT;
+        CHECK(mcm_scheduler_get_step(scheduler, i, &step));
+        for (uint32_t k = 0; k < count; k++) input[k] = x[k] * step.input_scale;
+        CHECK(mcm_model_predict(model, 1, w, h, input, count, &step.timestep, NULL, 0, e, count));
+        CHECK(mcm_modulator_modulate(module, model, 1, w, h, input, e, count, &step.timestep, conditions, 2, 1.0f, e));
+        if (step.needs_noise) CHECK(mcm_rng_normal(rng, noise, count));
+        CHECK(mcm_scheduler_step_with_history(scheduler, i, 1, x, count, e, count, noise, history, history_count, x,
+                                              NULL));
+        printf("own loop: step %u of %u, timestep %g\n", i + 1, run.steps, step.timestep);
     }
 
     uint8_t *pixels = allocate(count);
@@ -89,7 +93,7 @@ int main(int argc, char **argv) {
     CHECK(mcm_png_write(out, &image));
     printf("wrote %s: %ux%u, seed %llu\n", out, w, h, (unsigned long long)seed);
 
-    free(pixels), free(noise), free(e), free(x);
+    free(pixels), free(input), free(history), free(noise), free(e), free(x);
     free((void *)images[0].data), free((void *)images[1].data);
     mcm_rng_free(rng);
     mcm_scheduler_free(scheduler);

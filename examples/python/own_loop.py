@@ -24,7 +24,7 @@ conditions = {
 scheduler = mcm.Scheduler(model, "ddim", options.steps)
 generator = mcm.Generator(options.seed)
 x = generator.normal((1, model.info.channels, model.info.height, model.info.width))
-for step, t in enumerate(scheduler.timesteps):
+for step, t in enumerate(scheduler.model_timesteps):
     e = model.predict(x, t)
     e = modulator.modulate(model, x, e, t, conditions, options.weight)
     noise = generator.normal(x.shape) if scheduler.needs_noise(step) else None

@@ -31,7 +31,9 @@ U8, F32, F16 = 1, 2, 3
 PREDICTION_EPSILON, PREDICTION_SAMPLE, PREDICTION_V = 1, 2, 3
 ENCODING_GREY, ENCODING_RGB, ENCODING_ONE_HOT = 1, 2, 3
 RESIZE_NEAREST, RESIZE_AREA, RESIZE_BILINEAR = 1, 2, 3
-SCHEDULER_DEFAULT, SCHEDULER_DDPM, SCHEDULER_DDIM = 0, 1, 2
+SCHEDULER_DEFAULT, SCHEDULER_DDPM, SCHEDULER_DDIM, SCHEDULER_PNDM, SCHEDULER_LMS, SCHEDULER_EULER = 0, 1, 2, 3, 4, 5
+SCHEDULER_EULER_ANCESTRAL, SCHEDULER_HEUN, SCHEDULER_DPM_SOLVER_MULTISTEP, SCHEDULER_UNIPC = 6, 7, 8, 9
+SCHEDULER_LCM = 10
 DECODE_SAMPLE, DECODE_X0 = 0, 1
 WEIGHTING_UNIFORM, WEIGHTING_MIN_SNR, WEIGHTING_NOISE = 1, 2, 3
 TIMESTEPS_UNIFORM, TIMESTEPS_WEIGHTED = 1, 2
@@ -127,6 +129,24 @@ class Condition(Struct):
     ]
 
 
+class SchedulerInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("steps", c_uint32),
+        ("history_count", c_uint32),
+        ("init_noise_sigma", c_float),
+    ]
+
+
+class StepInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("timestep", c_float),
+        ("input_scale", c_float),
+        ("needs_noise", c_int32),
+    ]
+
+
 class SessionOptions(Struct):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -136,6 +156,7 @@ class SessionOptions(Struct):
         ("scheduler", c_int32),
         ("steps", c_uint32),
         ("eta", c_float),
+        ("scheduler_options", c_char_p),
     ]
 
 
@@ -395,10 +416,21 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "mcm_modulator_free": (None, c_void_p),
     "mcm_scheduler_create": (c_int32, c_void_p, c_int32, c_uint32, c_float, POINTER(c_void_p)),
+    "mcm_scheduler_create_with_options": (
+        c_int32, c_void_p, c_int32, c_uint32, c_float, c_char_p, POINTER(c_void_p),
+    ),
+    "mcm_scheduler_info_init": (None, POINTER(SchedulerInfo), c_uint32),
+    "mcm_scheduler_get_info": (c_int32, c_void_p, POINTER(SchedulerInfo)),
+    "mcm_step_info_init": (None, POINTER(StepInfo), c_uint32),
+    "mcm_scheduler_get_step": (c_int32, c_void_p, c_uint32, POINTER(StepInfo)),
     "mcm_scheduler_get_timesteps": (c_int32, c_void_p, c_void_p, c_uint32, POINTER(c_uint32)),
     "mcm_scheduler_needs_noise": (c_int32, c_void_p, c_uint32, POINTER(c_int32)),
     "mcm_scheduler_step": (
         c_int32, c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p,
+    ),
+    "mcm_scheduler_step_with_history": (
+        c_int32, c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_void_p, c_size_t,
+        c_void_p, c_void_p,
     ),
     "mcm_scheduler_add_noise": (c_int32, c_void_p, c_int32, c_void_p, c_void_p, c_size_t, c_void_p),
     "mcm_scheduler_free": (None, c_void_p),

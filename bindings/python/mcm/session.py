@@ -18,7 +18,7 @@ from ._native import Handle, Owner, lib
 from .errors import StateError
 from .model import Memory, Model, memory_from
 from .modulator import Modulator
-from .scheduler import kind_number
+from .scheduler import OptionsLike, kind_number, options_text
 
 SeedsLike = Union[int, Sequence[int]]
 
@@ -38,8 +38,8 @@ class Session(Owner):
                 show(step.preview())
             images = session.result()
 
-    width, height: of the samples; None: the model's own. scheduler: "default" (the model's own), "ddpm" or "ddim".
-    steps: None for the default (50; DDPM: 1000). eta: DDIM's noise share in [0, 1].
+    width, height: of the samples; None: the model's own. scheduler, steps, eta, scheduler_options: as for
+    `Scheduler`; by default the model's own.
     Belongs to one thread at a time. Raises InvalidArgument, UnsupportedError, OutOfMemory.
     """
 
@@ -57,6 +57,7 @@ class Session(Owner):
         scheduler: str = "default",
         steps: Optional[int] = None,
         eta: float = 0.0,
+        scheduler_options: Optional[OptionsLike] = None,
     ) -> None:
         options = native.SessionOptions(
             batch=convert.u32("batch", batch),
@@ -65,6 +66,7 @@ class Session(Owner):
             scheduler=kind_number(scheduler),
             steps=convert.u32("steps", steps or 0),
             eta=eta,
+            scheduler_options=options_text(scheduler_options),
         )
         handle = Handle(lib.mcm_session_free)
         lib.mcm_session_create(model._handle, byref(options), byref(handle))
@@ -319,6 +321,7 @@ def generate(
     eta: float = 0.0,
     class_input: Optional[npt.ArrayLike] = None,
     progress: Optional[Callable[[Step], object]] = None,
+    scheduler_options: Optional[OptionsLike] = None,
 ) -> ByteArray:
     """Sample a batch in one call: uint8, (batch, height, width) or (batch, height, width, channels).
 
@@ -326,7 +329,7 @@ def generate(
     `Session.set_class_input` and `Session.run`; errors too.
     """
     size = len(_seed_list(seeds)) if batch is None else batch
-    with Session(model, size, width, height, scheduler, steps, eta) as session:
+    with Session(model, size, width, height, scheduler, steps, eta, scheduler_options) as session:
         if class_input is not None:
             session.set_class_input(class_input)
         for conditioning in conditionings:

@@ -57,6 +57,42 @@ def test_models(files, name):
             assert str(error) and "\n" not in str(error)
 
 
+SCHEDULER = {
+    "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear", "trained_betas": None,
+    "prediction_type": "epsilon", "timestep_spacing": "leading", "steps_offset": 0, "variance_type": None,
+    "rescale_betas_zero_snr": False, "clip_sample": True, "clip_sample_range": 1.0, "thresholding": False,
+    "use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": True, "sigma_min": None,
+    "sigma_max": 50.0, "interpolation_type": "linear", "timestep_type": "discrete", "final_sigmas_type": "zero",
+    "solver_order": 3, "solver_type": "heun", "algorithm_type": "dpmsolver++", "lower_order_final": True,
+    "euler_at_final": False, "use_lu_lambdas": False, "lambda_min_clipped": -5.1, "predict_x0": True,
+    "disable_corrector": [1], "skip_prk_steps": True, "set_alpha_to_one": False, "original_inference_steps": 50,
+    "timestep_scaling": 10.0,
+}
+CLASSES = [
+    "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
+    "LCMScheduler",
+]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_schedulers(files, name):
+    rng = random.Random(name)
+    ran = 0
+    for _ in range(150):
+        config = damaged(json.dumps({**SCHEDULER, "_class_name": name}), rng)
+        try:
+            model = mcm.Model.from_files({**files, "scheduler/scheduler_config.json": config}, threads=1)
+            with mcm.Session(model, width=28, height=28, steps=rng.choice([1, 2, 3, 5])) as session:
+                session.seed(1)
+                session.run()
+            mcm.Scheduler(model, steps=rng.choice([1, 50, 999, 1000]))
+            ran += 1
+        except mcm.MCMError as error:
+            assert str(error) and "\n" not in str(error)
+    assert ran > 5
+
+
 def test_modules(model):
     rng = random.Random("module")
     data = (FASHION / "module.mcm.safetensors").read_bytes()

@@ -252,7 +252,7 @@ def test_scheduler(model, x):
 
 def test_scheduler_errors(model, x):
     with pytest.raises(mcm.InvalidArgument, match="euler"):
-        mcm.Scheduler(model, "euler")
+        mcm.Scheduler(model, "eulerian")
     for arguments in (("ddim", 1001), ("ddim", -1), ("ddim", 25, 2.0), ("ddpm", 25, 0.5)):
         with pytest.raises(mcm.InvalidArgument):
             mcm.Scheduler(model, *arguments)

@@ -16,6 +16,10 @@ from conftest import CONDITIONS, FASHION, SEGMENTATION, SKETCH
 
 BOTH = {"sketch": SKETCH, "segmentation": SEGMENTATION}
 SAMPLERS = [dict(scheduler="ddim", steps=4), dict(scheduler="ddim", steps=4, eta=0.7), dict(scheduler="ddpm", steps=4)]
+SOLVERS = [
+    ("pndm", {}), ("lms", {}), ("euler", {"use_karras_sigmas": True}), ("euler_ancestral", {}), ("heun", {}),
+    ("dpm_solver_multistep", {"algorithm_type": "sde-dpmsolver++"}), ("unipc", {"solver_order": 3}), ("lcm", {}),
+]
 
 
 def session(model, **options):
@@ -30,6 +34,33 @@ def own_loop(model, modulator, conditions, seed, batch, scheduler, steps, eta=0.
         e = modulator.modulate(model, x, model.predict(x, t), t, conditions)
         x, _ = rule.step(step, x, e, generator.normal(x.shape) if rule.needs_noise(step) else None)
     return model.decode(x)
+
+
+@pytest.mark.parametrize("scheduler, options", SOLVERS)
+def test_solvers_agree_with_a_loop_of_ones_own(model, modulator, scheduler, options):
+    with mcm.Session(model, 2, scheduler=scheduler, steps=4, scheduler_options=options) as run:
+        run.attach(modulator, conditions=BOTH)
+        run.seed(7)
+        run.run()
+        expected = run.x
+
+    rule = mcm.Scheduler(model, scheduler, 4, options=options)
+    assert run.steps == len(rule.timesteps)
+    generator = mcm.Generator(7)
+    x = generator.normal((2, 1, 28, 28)) * np.float32(rule.init_noise_sigma)
+    history = rule.history(x)
+    for step, t in enumerate(rule.model_timesteps):
+        scaled = rule.scale_model_input(step, x)
+        e = modulator.modulate(model, scaled, model.predict(scaled, t), t, BOTH)
+        noise = generator.normal(x.shape) if rule.needs_noise(step) else None
+        x, _ = rule.step(step, x, e, noise, history)
+    assert np.array_equal(x, expected)
+
+
+def test_scheduler_options_are_checked(model):
+    for options in ({"solver_disorder": 3}, {"solver_order": 0}, {"use_flow_sigmas": True}):
+        with pytest.raises(mcm.MCMError, match=next(iter(options))):
+            mcm.Scheduler(model, "unipc", 4, options=options)
 
 
 def native_generate(model, modulator, conditions, seed, batch, scheduler, steps, eta=0.0, callback=None):
@@ -196,7 +227,7 @@ def test_use_after_close(model, modulator):
 def test_session_errors(model):
     for options in (
         dict(batch=0), dict(batch=-1), dict(steps=1001), dict(steps=-1), dict(eta=2.0),
-        dict(eta=np.nan), dict(scheduler="euler"), dict(scheduler="ddpm", eta=0.5),
+        dict(eta=np.nan), dict(scheduler="eulerian"), dict(scheduler="ddpm", eta=0.5),
     ):
         with pytest.raises(mcm.InvalidArgument):
             session(model, **options)
