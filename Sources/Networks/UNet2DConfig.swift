@@ -38,7 +38,7 @@ public struct UNet2DConfig: Sendable {
             inChannels = try json.int("in_channels", default: 3, in: size)
             outChannels = try json.int("out_channels", default: 3, in: size)
         }
-        sampleSize = try Self.sampleSize(json)
+        sampleSize = try json.sampleSize()
         centerInputSample = try json.bool("center_input_sample", default: false)
         timeEmbeddingType = try json.string(
             "time_embedding_type", default: "positional", oneOf: ["positional", "fourier", "learned"])
@@ -60,11 +60,7 @@ public struct UNet2DConfig: Sendable {
         downsampleType = try json.optionalString("downsample_type", oneOf: ["conv", "resnet"]) ?? "conv"
         upsampleType = try json.optionalString("upsample_type", oneOf: ["conv", "resnet"]) ?? "conv"
         _ = try json.double("dropout", default: 0)  // in training only
-        let act = try json.string("act_fn", default: "silu")
-        guard let activation = Activation(named: act) else {
-            throw json.error("act_fn", expected: "\"silu\", \"mish\", \"gelu\" or \"relu\"", kind: .unsupported)
-        }
-        self.activation = activation
+        activation = try json.activation()
         attentionHeadDim =
             json.members["attention_head_dim"] == nil ? 8 : try json.optionalInt("attention_head_dim", in: size)
         normNumGroups =
@@ -89,15 +85,25 @@ public struct UNet2DConfig: Sendable {
         try json.rejectUnknown()
     }
 
-    /// A number, or [height, width].
-    private static func sampleSize(_ json: JSONObject) throws -> (Int, Int)? {
-        if case .array = json.value("sample_size") {
-            let size = try json.ints("sample_size", in: 1...65536, count: 2...2)
-            return (size[0], size[1])
-        }
-        return try json.optionalInt("sample_size", in: 1...65536).map { ($0, $0) }
-    }
-
     /// Height and width must be multiples of this: every level but the last halves them.
     public var sizeMultiple: Int { 1 << (blockOutChannels.count - 1) }
+}
+
+/// Options that networks have in common.
+extension JSONObject {
+    /// A number, or [height, width].
+    func sampleSize() throws -> (height: Int, width: Int)? {
+        if case .array = value("sample_size") {
+            let size = try ints("sample_size", in: 1...65536, count: 2...2)
+            return (size[0], size[1])
+        }
+        return try optionalInt("sample_size", in: 1...65536).map { ($0, $0) }
+    }
+
+    func activation() throws -> Activation {
+        guard let activation = Activation(named: try string("act_fn", default: "silu")) else {
+            throw error("act_fn", expected: "\"silu\", \"mish\", \"gelu\" or \"relu\"", kind: .unsupported)
+        }
+        return activation
+    }
 }

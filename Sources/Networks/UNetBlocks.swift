@@ -219,7 +219,7 @@ struct UpBlock {
         switch upsampler {
         case nil: break
         case .conv(let conv):
-            state.sample = try conv2D(upsampleNearest2x(state.sample, in: workspace), conv, in: workspace)
+            state.sample = try conv2D(upsampling: state.sample, conv, in: workspace)
         case .resnet(let resnet): state.sample = try resnet(state.sample, embedding, in: workspace)
         }
     }
