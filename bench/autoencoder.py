@@ -90,7 +90,7 @@ def main():
         latents = torch.randn(1, model.config.latent_channels, size // reduction, size // reduction)
     decoded = measured("decode", lambda: model.decode(latents).sample)
     tensors.update(latents=latents, decoded=decoded)
-    save_file({k: v.contiguous() for k, v in tensors.items()}, os.path.join(a.out, "reference.safetensors"))
+    save_file({k: v.clone().contiguous() for k, v in tensors.items()}, os.path.join(a.out, "reference.safetensors"))
 
 
 if __name__ == "__main__":

@@ -40,25 +40,6 @@ private func slice(_ x: Tensor, _ range: Range<Int>, in workspace: Workspace) th
     return out
 }
 
-/// Copies a rectangle of pixels of one image of `x` into one of `out`, which has as many channels.
-///   rows, columns  in x
-///   at             where the rectangle's first pixel goes
-public func copyPixels(
-    _ x: Tensor, image: Int, rows: Range<Int>, columns: Range<Int>, into out: Tensor, image target: Int,
-    at: (row: Int, column: Int), in workspace: Workspace
-) throws {
-    try require(
-        x.c == out.c && (0..<x.n).contains(image) && (0..<out.n).contains(target) && rows.lowerBound >= 0
-            && rows.upperBound <= x.h && columns.lowerBound >= 0 && columns.upperBound <= x.w && at.row >= 0
-            && at.row + rows.count <= out.h && at.column >= 0 && at.column + columns.count <= out.w,
-        "rows \(rows) and columns \(columns) of \(x.shape) are copied to \(at) in \(out.shape)")
-    parallelFor(rows.count, threads: workspace.threads) { i in
-        let from = (image * x.h + rows.lowerBound + i) * x.w + columns.lowerBound
-        let to = (target * out.h + at.row + i) * out.w + at.column
-        (out.data + to * x.c).update(from: x.data + from * x.c, count: columns.count * x.c)
-    }
-}
-
 /// The sum of each pair of elements.
 public func add(_ x: Tensor, _ y: Tensor, in workspace: Workspace) throws -> Tensor {
     try require(x.shape == y.shape, "\(x.shape) is added to \(y.shape)")

@@ -5,7 +5,7 @@ struct Moments {
     /// (n or 1, 2, 2, c): each float of the last two sizes is half of a double; means, then deviations
     private let doubles: Tensor
     /// That each was taken over.
-    let pixels: Int
+    private(set) var pixels: Int
 
     /// From those of blocks of pixels.
     ///   parts   (n, blocks, 2, c): means, then squared deviations; all blocks but the last have `block` pixels
@@ -33,6 +33,22 @@ struct Moments {
     }
 
     var channels: Int { doubles.c }
+
+    /// Those of one more piece of the image (Chan, Golub, LeVeque).
+    fileprivate mutating func add(_ piece: Moments) throws {
+        try require(channels == piece.channels, "\(piece.channels) channels are added to \(channels)")
+        let total = Double(pixels + piece.pixels), share = Double(piece.pixels) / total
+        withImage(0) { means, deviations in
+            piece.withImage(0) { otherMeans, otherDeviations in
+                for j in 0..<channels {
+                    let difference = otherMeans[j] - means[j]
+                    means[j] += share * difference
+                    deviations[j] += otherDeviations[j] + difference * difference * Double(pixels) * share
+                }
+            }
+        }
+        pixels += piece.pixels
+    }
 }
 
 /// Of each image of x (n, h, w, c).
@@ -50,40 +66,54 @@ func imageMoments(_ x: Tensor, in workspace: Workspace) throws -> Moments {
     return try Moments(parts, block: block, pixels: x.pixels, in: workspace)
 }
 
-/// The moments that the group norms of a computation in pieces share, so that all pieces are normalised as one. They are
-/// taken from a sample: a batch of pieces that runs first, whose images count as one. Every piece must meet the same
-/// norms in the same order.
+/// The moments that the group norms of a computation in pieces share, for all pieces to be normalised as one. They are
+/// found norm by norm: all pieces are computed up to the first norm, then again up to the second, and so on. Every piece
+/// must meet the same norms in the same order.
 public final class SharedMoments {
-    /// The part of each piece whose pixels have all their neighbours: the others do not count.
+    /// Thrown where a piece meets the norm whose moments are being found: no need to go on.
+    public struct Measured: Error {}
+
+    /// The part of a piece whose pixels count: those of all pieces are the whole image's.
     public var core: (rows: Range<Int>, columns: Range<Int>) = (0..<0, 0..<0)
-    private var layers: [Moments] = []
-    private var place: Int?  // nil while the sample runs
+    private var norms: [Moments] = []
+    private var place = 0
+    private var sum: Moments?  // of the next norm, over the pieces so far
 
     public init() {}
 
     /// A piece follows.
-    public func rewind() { place = 0 }
+    public func beginPiece() { place = 0 }
+
+    /// All pieces have met the norm.
+    public func endPass() throws {
+        guard let sum else { throw MCMError(.format, "no piece meets norm \(norms.count)") }
+        norms.append(sum)
+        self.sum = nil
+    }
 
     func next(_ x: Tensor, in workspace: Workspace) throws -> Moments {
-        if let i = place {
-            try require(i < layers.count && layers[i].channels == x.c, "a piece meets other norms than the sample")
-            place = i + 1
-            return layers[i]
+        try require(x.n == 1, "\(x.n) images are a piece")
+        if place < norms.count {
+            let moments = norms[place]
+            try require(moments.channels == x.c, "a piece meets other norms than the one before")
+            place += 1
+            return moments
         }
         let (rows, columns) = core
         try require(
-            !rows.isEmpty && rows.upperBound <= x.h && !columns.isEmpty && columns.upperBound <= x.w,
+            !rows.isEmpty && rows.lowerBound >= 0 && rows.upperBound <= x.h && !columns.isEmpty
+                && columns.lowerBound >= 0 && columns.upperBound <= x.w,
             "moments of rows \(rows) and columns \(columns) of \(x.shape)")
-        let parts = try Tensor(1, x.n * rows.count, 2, x.c, in: workspace)
-        parallelFor(parts.h, threads: workspace.threads) { task in
-            let row = task / rows.count * x.h + rows.lowerBound + task % rows.count
+        let parts = try Tensor(1, rows.count, 2, x.c, in: workspace)
+        parallelFor(rows.count, threads: workspace.threads) { i in
             channelMoments(
-                x.data + (row * x.w + columns.lowerBound) * x.c, pixels: columns.count, channels: x.c,
-                into: parts.data + task * 2 * x.c)
+                x.data + ((rows.lowerBound + i) * x.w + columns.lowerBound) * x.c, pixels: columns.count,
+                channels: x.c, into: parts.data + i * 2 * x.c)
         }
-        layers.append(
-            try Moments(parts, block: columns.count, pixels: parts.h * columns.count, in: workspace))
-        return layers[layers.count - 1]
+        let piece = try Moments(parts, block: columns.count, pixels: rows.count * columns.count, in: workspace)
+        try sum?.add(piece)
+        sum = sum ?? piece
+        throw Measured()
     }
 }
 

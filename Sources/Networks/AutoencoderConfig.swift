@@ -56,7 +56,8 @@ public struct AutoencoderConfig: Sendable {
         case .kl:
             shiftFactor = try json.optionalDouble("shift_factor", in: -1e6...1e6)
             let count = latentChannels...latentChannels
-            latentsMean = json.has("latents_mean") ? try json.doubles("latents_mean", in: -1e6...1e6, count: count) : nil
+            latentsMean =
+                json.has("latents_mean") ? try json.doubles("latents_mean", in: -1e6...1e6, count: count) : nil
             latentsStd = json.has("latents_std") ? try json.doubles("latents_std", in: 1e-6...1e6, count: count) : nil
             useQuantConv = try json.bool("use_quant_conv", default: true)
             usePostQuantConv = try json.bool("use_post_quant_conv", default: true)

@@ -20,11 +20,24 @@ enum Stage {
         case .resnet(let resnet): return try resnet(consume x, nil, in: workspace)
         case .attention(let attention): return try attention(x, in: workspace)
         case .upsample(let conv):
-            // What lies beside this tensor is small beside those that follow.
-            if x.count >= 4 << 20 { workspace.trim() }
-            return try conv2D(upsampling: x, conv, in: workspace)
+            // What smaller tensors lay in is of no use to those that follow.
+            guard x.count >= 4 << 20 else { return try conv2D(upsampling: x, conv, in: workspace) }
+            workspace.trim()
+            let out = try conv2D(upsampling: x, conv, in: workspace)
+            _ = consume x
+            workspace.trim()
+            return out
         case .out(let norm, let conv):
             return try conv2D(normalized(x, norm, activation: .silu, in: workspace), conv, in: workspace)
+        }
+    }
+
+    /// Group norms that it has.
+    var norms: Int {
+        switch self {
+        case .resnet: 2
+        case .attention, .out: 1
+        case .conv, .downsample, .upsample: 0
         }
     }
 
@@ -41,8 +54,8 @@ enum Stage {
         }
     }
 
-    /// The rows (or columns) of the input that some of the result depend on, not counting the statistics of norms. Some
-    /// may lie outside the image.
+    /// The rows (or columns) of the input that some of the result depend on, if the moments of norms are known. Some may
+    /// lie outside the image.
     func inputs(of outputs: Range<Int>) -> Range<Int> {
         let (first, end) = (outputs.lowerBound, outputs.upperBound)
         return switch self {

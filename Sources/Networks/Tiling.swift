@@ -1,29 +1,27 @@
 import Kernels
 
-/// Whether an autoencoder works on an image in tiles, which bounds the memory that it takes.
+/// Whether an autoencoder works on an image in tiles, which takes a quarter of the memory and up to twice the time.
 ///
-/// Only the levels of more than a quarter of the image's size come in tiles; what is below, and all attention, is computed
-/// whole. A tile is computed with all the pixels around it that its own depend on, so tiles fit together without
-/// blending. What all pixels depend on, the statistics of group norms, is taken from a sample of the image and is the
-/// same for all tiles: there are no seams, and what differs from an image computed whole differs evenly.
+/// What is at a quarter of the image's size or less, and all attention, is computed whole all the same; what is larger
+/// comes in tiles that know all of the image that they depend on (TiledStages): nothing is blended and there are no seams.
 public struct Tiling: Sendable {
-    /// Height and width of a tile, in pixels of the image.
+    /// Height and width of a tile.
     let tile: Int
     /// Images of more pixels come in tiles.
     let limit: Int
 
-    public static let off = Tiling(tile: 512, limit: .max)
-    /// Tiles of 512 x 512 for images of more than 768 x 768 pixels.
+    public static let off = Tiling(tile: 256, limit: .max)
+    /// In tiles of 256 x 256 above 768 x 768 pixels.
     public static let automatic = automatic(above: 768)
 
-    /// Tiles of 512 x 512 for images that have more pixels than a square of this size.
+    /// In tiles of 256 x 256 for images that have more pixels than a square of this size.
     public static func automatic(above size: Int) -> Tiling {
-        Tiling(tile: 512, limit: checkedProduct([size, size]) ?? .max)
+        Tiling(tile: 256, limit: checkedProduct([max(0, size), max(0, size)]) ?? .max)
     }
 
-    /// Tiles of about this height and width, at least 64, in pixels of the image.
+    /// In tiles of at most this height and width (at least 32), if the image is larger than one.
     public static func size(_ size: Int) -> Tiling {
-        let tile = max(64, size)
+        let tile = max(32, size)
         return Tiling(tile: tile, limit: checkedProduct([tile, tile]) ?? .max)
     }
 }
@@ -35,23 +33,20 @@ public struct Tiling: Sendable {
 func run(
     _ stages: [Stage], inTiles: Range<Int>, _ x: Tensor, imagePixels: Int, _ tiling: Tiling, in workspace: Workspace
 ) throws -> Tensor {
-    func whole(_ stages: ArraySlice<Stage>, _ x: Tensor) throws -> Tensor {
-        var x = x
-        for stage in stages { x = try stage(consume x, in: workspace) }
-        return x
-    }
-    let batch = max(1, (512 * 512) / max(1, imagePixels))
-    if x.n <= batch && (imagePixels <= tiling.limit || inTiles.isEmpty) { return try whole(stages[...], x) }
-
+    // What an earlier computation took is in the way of one that takes much.
+    if imagePixels >= 256 * 256 { workspace.trim() }
+    let isTiled = imagePixels > tiling.limit && !inTiles.isEmpty
+    let batch = isTiled ? 1 : max(1, (512 * 512) / max(1, imagePixels))
     var out: Tensor?
     for first in stride(from: 0, to: x.n, by: batch) {
-        let images = x.images(first..<min(first + batch, x.n))
-        var y = try whole(stages[..<inTiles.lowerBound], images)
-        y =
-            imagePixels > tiling.limit && !inTiles.isEmpty
-            ? try TiledStages(stages: stages[inTiles], tile: tiling.tile)(y, in: workspace)
-            : try whole(stages[inTiles], y)
-        y = try whole(stages[inTiles.upperBound...], y)
+        var y = x.images(first..<min(first + batch, x.n))
+        for (i, stage) in stages.enumerated() where !(isTiled && inTiles.contains(i)) || i == inTiles.lowerBound {
+            if isTiled && i == inTiles.lowerBound {
+                y = try TiledStages(stages: stages[inTiles], tile: tiling.tile)(consume y, in: workspace)
+            } else {
+                y = try stage(consume y, in: workspace)
+            }
+        }
         if x.n <= batch { return y }
         let all = try out ?? Tensor(x.n, y.h, y.w, y.c, in: workspace)
         (all.data + first * y.stride).update(from: y.data, count: y.count)
