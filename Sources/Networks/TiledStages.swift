@@ -10,13 +10,15 @@ struct TiledStages {
     let stages: ArraySlice<Stage>
     /// Height and width of a tile at most.
     let tile: Int
+    /// Of what is stored between groups.
+    var element = StoredImage.Element.bfloat16
 
     /// x (1, h, w, c) to the stages' result.
     func callAsFunction(_ x: consuming Tensor, in workspace: Workspace) throws -> Tensor {
         var image = try StoredImage(consume x)
         let groups = groups
         for (i, group) in groups.enumerated() {
-            image = try group.run(image, storing: i == groups.count - 1 ? .float : .bfloat16, tile, in: workspace)
+            image = try group.run(image, storing: i == groups.count - 1 ? .float : element, tile, in: workspace)
         }
         return image.tensor
     }

@@ -108,6 +108,60 @@ import Testing
         }
     }
 
+    /// Whatever the size of the image and of the tiles. Stored as floats, tiles give the whole image's result; as
+    /// bfloat16, which is what is used, its rounding is added.
+    @Test(arguments: [(13, 11, 32), (24, 8, 40), (9, 33, 100)])
+    func tilesFitTogether(height: Int, width: Int, tile: Int) throws {
+        let config = try config(#""block_out_channels": [16, 16, 32], "latent_channels": 3"#, levels: 3)
+        let weights = Weights(GoldenWeights())
+        let workspace = Workspace(threads: 2)
+        let z = try Tensor(1, height, width, 3, in: workspace)
+        fromNCHW(randn(z.count, seed: 2), into: z)
+        let image = try Tensor(1, 4 * height + 1, 4 * width + 3, 3, in: workspace)
+        fromNCHW(randn(image.count, seed: 3), into: image)
+        let decoder = try config.decoder(weights["decoder"]),
+            encoder = try config.encoder(weights["encoder"], outputs: 6)
+        let firstUp = try #require(decoder.firstIndex { $0.isUpsampling })
+        let lastDown = try #require(encoder.lastIndex { $0.isDownsampling })
+        for (x, stages, tiled) in [
+            (z, decoder, firstUp..<decoder.count), (image, encoder, 0..<(lastDown + 1)),
+        ] {
+            func whole(_ x: Tensor, _ stages: ArraySlice<Stage>) throws -> Tensor {
+                try stages.reduce(x) { try $1($0, in: workspace) }
+            }
+            let input = try whole(x, stages[..<tiled.lowerBound])
+            let expected = Array(try whole(input, stages[tiled]).buffer)
+            let exact = TiledStages(stages: stages[tiled], tile: tile, element: .float)
+            #expect(try relativeError(Array(exact(input, in: workspace).buffer), expected) <= 1e-5)
+            let rounded = TiledStages(stages: stages[tiled], tile: tile)
+            #expect(try relativeError(Array(rounded(input, in: workspace).buffer), expected) <= 5e-3)
+        }
+        let net = try VQModel(
+            self.config(#""block_out_channels": [16, 16, 32]"#, levels: 3, kind: "VQModel"), weights)
+        let tiling = Tiling.size(tile)
+        let decoded = try net.decode(z, quantized: true, tiling: tiling, in: workspace)
+        let reference = try net.decode(z, quantized: true, tiling: .off, in: workspace)
+        let error = relativeError(Array(decoded.buffer), Array(reference.buffer))
+        #expect(error > 0 && error <= 5e-3)
+        let encoded = try net.encode(image, tiling: tiling, in: workspace)
+        let other = try net.encode(image, tiling: .off, in: workspace)
+        #expect(relativeError(Array(encoded.buffer), Array(other.buffer)) <= 5e-3)
+    }
+
+    /// Attention is never cut: what follows its last level comes in tiles, or nothing.
+    @Test func attentionIsComputedWhole() throws {
+        for c in try Fixture("autoencoders").cases where try c.string("name").contains("attention_everywhere") {
+            let net = try AutoencoderKL(AutoencoderConfig(c.object("config")), Weights(GoldenWeights()))
+            let workspace = Workspace(threads: 2)
+            let z = try Tensor(1, 20, 20, 4, in: workspace)
+            fromNCHW(randn(z.count, seed: 4), into: z)
+            let image = try net.decode(z, tiling: .size(32), in: workspace)
+            #expect(try image.buffer.elementsEqual(net.decode(z, tiling: .off, in: workspace).buffer))
+            let moments = try net.encode(image, tiling: .size(32), in: workspace).moments
+            #expect(try moments.buffer.elementsEqual(net.encode(image, tiling: .off, in: workspace).moments.buffer))
+        }
+    }
+
     private func config(_ options: String, levels: Int, kind: String = "AutoencoderKL") throws -> AutoencoderConfig {
         func blocks(_ name: String) -> String {
             [String](repeating: "\"\(name)\"", count: levels).joined(separator: ",")
