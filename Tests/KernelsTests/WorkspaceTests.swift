@@ -251,8 +251,13 @@ import Testing
             let place = try address(256 * mebi, in: workspace)
             var limit = rlimit()
             getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
-            limit.rlim_cur = rlim_t(try addressSpace() + 4 * 30 * mebi)
+            limit.rlim_cur = rlim_t(try addressSpace() + 4 * 16 * mebi)
             try #require(setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0)
+
+            // What malloc has in reserve, but for 8 MiB.
+            var reserve: [UnsafeMutableRawPointer] = []
+            while let block = malloc(8 << 20) { reserve.append(block) }
+            free(reserve.popLast())
 
             let x = try Tensor(1, 1, 1, 256 * mebi, in: workspace)
             let y = try Tensor(1, 1, 1, 2 * mebi, in: workspace)
