@@ -53,24 +53,32 @@ public struct Conv2D: Sendable {
 public func conv2D(
     _ x: Tensor, _ conv: Conv2D, imageBias: Tensor? = nil, residual: Tensor? = nil, in workspace: Workspace
 ) throws -> Tensor {
-    try conv2D(x, conv, imageBias: imageBias, residual: residual, normalized: nil, in: workspace)
+    try conv2D(x, .asIs, conv, imageBias: imageBias, residual: residual, in: workspace)
+}
+
+/// What a convolution makes of the pixels as it reads them.
+enum Reading {
+    case asIs, upsampled
+    case normalized(Normalized)
 }
 
 private func conv2D(
-    _ x: Tensor, _ conv: Conv2D, imageBias: Tensor?, residual: Tensor?, normalized: Normalized?, in workspace: Workspace
+    _ x: Tensor, _ reading: Reading, _ conv: Conv2D, imageBias: Tensor?, residual: Tensor?, in workspace: Workspace
 ) throws -> Tensor {
     try require(x.c == conv.inputs, "\(x.c) channels meet a convolution of \(conv.inputs)")
     try require(
         min(x.h, x.w) + conv.padBefore + conv.padAfter >= conv.kernel,
         "an image of \(x.h) x \(x.w) meets a convolution of \(conv.kernel) x \(conv.kernel)")
-    let out = try Tensor(x.n, conv.outputSize(x.h), conv.outputSize(x.w), conv.outputs, in: workspace)
+    let scale = if case .upsampled = reading { 2 } else { 1 }
+    let out = try Tensor(
+        x.n, conv.outputSize(scale * x.h), conv.outputSize(scale * x.w), conv.outputs, in: workspace)
     if let residual { try require(residual.shape == out.shape, "\(residual.shape) is added to \(out.shape)") }
     if let imageBias {
         try require(imageBias.shape == (x.n, 1, 1, conv.outputs), "\(imageBias.shape) is added to \(out.shape)")
     }
     let biases = try conv2DBiases(conv, imageBias, images: x.n, in: workspace)
     if conv.usesWinograd {
-        try winograd(x, normalized, conv, biases: biases, residual: residual, into: out, in: workspace)
+        try winograd(x, reading, conv, biases: biases, residual: residual, into: out, in: workspace)
     } else if conv.kernel > 1 && conv.stride == 1 && out.w >= gemmRows / 8 {
         try rowProducts(x, conv, biases: biases, residual: residual, into: out, in: workspace)
     } else {
@@ -88,10 +96,24 @@ private func conv2D(
 public func conv2D(
     _ x: Normalized, _ conv: Conv2D, imageBias: Tensor? = nil, residual: Tensor? = nil, in workspace: Workspace
 ) throws -> Tensor {
-    if conv.usesWinograd && x.x.count >= 2 << 20 && workspace.tape == nil {
-        return try conv2D(x.x, conv, imageBias: imageBias, residual: residual, normalized: x, in: workspace)
+    if readsLarge(x.x.count, conv, in: workspace) {
+        return try conv2D(x.x, .normalized(x), conv, imageBias: imageBias, residual: residual, in: workspace)
     }
     return try conv2D(x.tensor(in: workspace), conv, imageBias: imageBias, residual: residual, in: workspace)
+}
+
+/// The convolution of x (n, h, w, inputs) with each pixel doubled in both directions (nearest): (n, 2 h, 2 w, outputs).
+/// Large images are doubled as they are read.
+public func conv2D(upsampling x: Tensor, _ conv: Conv2D, in workspace: Workspace) throws -> Tensor {
+    if readsLarge(4 * x.count, conv, in: workspace) {
+        return try conv2D(x, .upsampled, conv, imageBias: nil, residual: nil, in: workspace)
+    }
+    return try conv2D(upsampleNearest2x(x, in: workspace), conv, in: workspace)
+}
+
+/// Whether the last-level cache does not hold `count` floats that a convolution could compute as it reads.
+private func readsLarge(_ count: Int, _ conv: Conv2D, in workspace: Workspace) -> Bool {
+    conv.usesWinograd && count >= 2 << 20 && workspace.tape == nil
 }
 
 /// The convolution as a product: for a block of output pixels, the patches of one pass over k are gathered, never more.

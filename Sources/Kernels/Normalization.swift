@@ -150,29 +150,14 @@ public func normalized(
     if let modulation {
         try require(modulation.shape == (x.n, 1, 1, 2 * c), "\(modulation.shape) modulates \(x.shape)")
     }
-    // Rows of pixels per task: by shape alone, for the partial sums to be the same for any number of threads.
-    let block = max(1, min(x.pixels, (1 << 14) / c))
-    let blocks = (x.pixels + block - 1) / block
-    let moments = try Tensor(x.n, blocks, 2, c, in: workspace)  // per block: means, then squared deviations
-    parallelFor(x.n * blocks, threads: workspace.threads) { task in
-        let first = task % blocks * block
-        channelMoments(
-            x.data + (task / blocks * x.pixels + first) * c, pixels: min(block, x.pixels - first), channels: c,
-            into: moments.data + task * 2 * c)
-    }
+    let moments = try workspace.sharedMoments?.next(x, in: workspace) ?? imageMoments(x, in: workspace)
 
     // y = a x + b for each image and channel.
     let affine = try Tensor(x.n, 1, 2, c, in: workspace)
     let statistics = try Tensor(x.n, 1, 2, c, in: workspace)
-    let doubles = try Tensor(x.n, 2, 2, c, in: workspace)  // per image: means and squared deviations of channels
+    let pixels = Double(moments.pixels)
     parallelFor(x.n, threads: workspace.threads) { image in
-        UnsafeMutableRawPointer(doubles.data + image * doubles.stride).withMemoryRebound(
-            to: Double.self, capacity: 2 * c
-        ) {
-            let means = $0, deviations = $0 + c
-            combineMoments(
-                moments.data + image * moments.stride, blocks: blocks, block: block, pixels: x.pixels, channels: c,
-                means: means, deviations: deviations)
+        moments.withImage(image) { means, deviations in
             let a = affine.data + image * 2 * c, statistics = statistics.data + image * 2 * c
             let modulation = modulation.map { UnsafePointer($0.data + image * 2 * c) }
             for first in stride(from: 0, to: c, by: c / norm.groups) {
@@ -180,9 +165,9 @@ public func normalized(
                 // Moments of the group from those of its channels, which have as many values each (Chan, Golub, LeVeque).
                 let mean = channels.reduce(0) { $0 + means[$1] } / Double(channels.count)
                 let squares = channels.reduce(0) {
-                    $0 + deviations[$1] + Double(x.pixels) * (means[$1] - mean) * (means[$1] - mean)
+                    $0 + deviations[$1] + pixels * (means[$1] - mean) * (means[$1] - mean)
                 }
-                let variance = squares / (Double(x.pixels) * Double(channels.count))
+                let variance = squares / (pixels * Double(channels.count))
                 let inverse = 1 / (variance + Double(norm.epsilon)).squareRoot()
                 for j in channels {
                     (statistics[j], statistics[c + j]) = (Float(mean), Float(inverse))
@@ -199,27 +184,4 @@ public func normalized(
     return Normalized(
         x: x, affine: affine, activation: activation,
         origin: .init(norm: norm, modulation: modulation, statistics: statistics))
-}
-
-/// Means and squared deviations of each channel over an image from those of its blocks of pixels.
-///   parts  (blocks, 2, channels): all blocks but the last have `block` pixels
-private func combineMoments(
-    _ parts: UnsafePointer<Float>, blocks: Int, block: Int, pixels: Int, channels: Int,
-    means: UnsafeMutablePointer<Double>, deviations: UnsafeMutablePointer<Double>
-) {
-    means.update(repeating: 0, count: channels)
-    deviations.update(repeating: 0, count: channels)
-    for k in 0..<blocks {
-        let share = Double(min(block, pixels - k * block)) / Double(pixels)
-        let part = parts + k * 2 * channels
-        for j in 0..<channels { means[j] += share * Double(part[j]) }
-    }
-    for k in 0..<blocks {
-        let count = Double(min(block, pixels - k * block))
-        let part = parts + k * 2 * channels
-        for j in 0..<channels {
-            let difference = Double(part[j]) - means[j]
-            deviations[j] += Double(part[channels + j]) + count * difference * difference
-        }
-    }
 }

@@ -42,6 +42,12 @@ public struct Tensor {
         return Tensor(1, h, w, c, sharing: self, from: i * stride)
     }
 
+    /// Some of the images, sharing the floats.
+    public func images(_ range: Range<Int>) -> Tensor {
+        assert(range.lowerBound >= 0 && range.upperBound <= n)
+        return Tensor(range.count, h, w, c, sharing: self, from: range.lowerBound * stride)
+    }
+
     public var buffer: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: data, count: count) }
 }
 

@@ -7,14 +7,14 @@ import Microkernels
 /// products stay in the L2 cache of one core. Otherwise it goes filter block by filter block: the input is transformed
 /// for all, and each block of output channels transforms its own filters, a group of inputs at a time, in the L2 cache.
 /// That costs less than reading them transformed, four times their size, from memory.
-///   normalized  what is convolved in place of x, computed band by band
-///   biases      (n or 1, 1, 1, outputs)
+///   reading  what is convolved in place of x, computed band by band
+///   biases   (n or 1, 1, 1, outputs)
 func winograd(
-    _ x: Tensor, _ normalized: Normalized?, _ conv: Conv2D, biases: Tensor, residual: Tensor?, into out: Tensor,
+    _ x: Tensor, _ reading: Reading, _ conv: Conv2D, biases: Tensor, residual: Tensor?, into out: Tensor,
     in workspace: Workspace
 ) throws {
     let convolution = WinogradConvolution(
-        x: x, normalized: normalized, conv: conv, biases: biases, residual: residual, out: out)
+        x: x, reading: reading, conv: conv, biases: biases, residual: residual, out: out)
     if convolution.goesByTiles(threads: workspace.threads) {
         try convolution.computeByTiles(in: workspace)
     } else {
@@ -24,7 +24,7 @@ func winograd(
 
 private struct WinogradConvolution {
     let x: Tensor
-    let normalized: Normalized?
+    let reading: Reading
     let conv: Conv2D
     let biases: Tensor
     let residual: Tensor?
@@ -32,8 +32,8 @@ private struct WinogradConvolution {
 
     var blocking: WinogradBlocking { WinogradBlocking(inputs: x.c, outputs: out.c) }
     /// Of 4 x 4 output pixels; `tiles` of all images.
-    var tilesDown: Int { (x.h + 3) / 4 }
-    var tilesAcross: Int { (x.w + 3) / 4 }
+    var tilesDown: Int { (out.h + 3) / 4 }
+    var tilesAcross: Int { (out.w + 3) / 4 }
     var tiles: Int { x.n * tilesDown * tilesAcross }
 
     // MARK: Tile block by tile block
@@ -201,16 +201,17 @@ private struct WinogradConvolution {
         try Tensor(workspace.threads, 6, 4 * min(tilesAcross, Self.longestRun) + 2, x.c, in: workspace)
     }
 
-    /// The six rows of pixels under `count` tiles beside each other: those of x, or, where they are to be normalised or
+    /// The six rows of pixels under `count` tiles beside each other: those of x, or, where they are to be computed or
     /// reach over the image's border, a copy.
     private func pixels(
         _ count: Int, from tile: Int, _ band: UnsafeMutablePointer<Float>
     ) -> (UnsafePointer<Float>, rowStride: Int) {
         let (image, y, left) = position(tile)
         let width = 4 * count + 2
-        let rows = max(y - 1, 0)..<min(y + 5, x.h), columns = max(left - 1, 0)..<min(left - 1 + width, x.w)
+        // What is convolved has the result's size.
+        let rows = max(y - 1, 0)..<min(y + 5, out.h), columns = max(left - 1, 0)..<min(left - 1 + width, out.w)
         let isInside = rows.count == 6 && columns.count == width
-        if isInside && normalized == nil {
+        if isInside, case .asIs = reading {
             return (
                 UnsafePointer(x.data + ((image * x.h + rows.lowerBound) * x.w + columns.lowerBound) * x.c), x.w * x.c
             )
@@ -218,14 +219,26 @@ private struct WinogradConvolution {
         if !isInside { band.update(repeating: 0, count: 6 * width * x.c) }
         for row in rows {
             let target = band + ((row - (y - 1)) * width + columns.lowerBound - (left - 1)) * x.c
-            let pixel = row * x.w + columns.lowerBound
-            if let normalized {
-                normalized.compute(image: image, pixel: pixel, count: columns.count, into: target)
-            } else {
-                target.update(from: x.data + (image * x.pixels + pixel) * x.c, count: columns.count * x.c)
-            }
+            read(image, row, columns, into: target)
         }
         return (UnsafePointer(band), width * x.c)
+    }
+
+    /// Pixels of a row of what is convolved.
+    private func read(_ image: Int, _ row: Int, _ columns: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+        switch reading {
+        case .asIs:
+            let pixel = image * x.pixels + row * x.w + columns.lowerBound
+            target.update(from: x.data + pixel * x.c, count: columns.count * x.c)
+        case .upsampled:
+            let source = x.data + (image * x.pixels + row / 2 * x.w) * x.c
+            for column in columns {
+                (target + (column - columns.lowerBound) * x.c).update(from: source + column / 2 * x.c, count: x.c)
+            }
+        case .normalized(let normalized):
+            normalized.compute(
+                image: image, pixel: row * x.w + columns.lowerBound, count: columns.count, into: target)
+        }
     }
 
     /// A tile's image and first output pixel.

@@ -13,8 +13,12 @@ public final class Workspace {
     public let threads: Int
     /// Where kernels note what they do, if gradients are wanted.
     public var tape: Tape?
+    /// Where group norms have their moments from, if not from what they normalise.
+    public var sharedMoments: SharedMoments?
     private var chunks: [Chunk] = []
     private var total = 0  // floats of all chunks
+    /// The most memory that it has held at a time.
+    public private(set) var peakBytes = 0
 
     public init(threads: Int) {
         self.threads = max(1, threads)
@@ -27,6 +31,15 @@ public final class Workspace {
     /// Memory that it holds.
     public var bytes: Int { total * MemoryLayout<Float>.stride }
 
+    /// Gives back the chunks that hold nothing: for a computation that goes on with tensors too large for them.
+    public func trim() {
+        for i in chunks.indices where chunks[i].isEmpty {
+            free(chunks[i].base)
+            total -= chunks[i].count
+            chunks[i] = Chunk()
+        }
+    }
+
     final class Block {
         let pointer: UnsafeMutablePointer<Float>
         private let chunk: Int
@@ -34,7 +47,7 @@ public final class Workspace {
         private let workspace: Workspace
 
         fileprivate init(_ chunk: Int, _ place: Range<Int>, _ workspace: Workspace) {
-            pointer = workspace.chunks[chunk].base + place.lowerBound
+            pointer = workspace.chunks[chunk].base! + place.lowerBound  // a chunk in use has not been given back
             (self.chunk, self.place, self.workspace) = (chunk, place, workspace)
         }
 
@@ -49,12 +62,13 @@ public final class Workspace {
         for i in chunks.indices {
             if let place = chunks[i].take(needed) { return Block(i, place, self) }
         }
-        // A tensor's own size or, to have few chunks, half of what there is.
-        try addChunk(max(needed, total / 2), atLeast: needed)
-        return Block(chunks.count - 1, chunks[chunks.count - 1].take(needed) ?? 0..<needed, self)
+        // A tensor's own size or, to have few chunks, half of what there is, but no more than 32 MiB in vain.
+        let i = try addChunk(max(needed, min(total / 2, 8 << 20)), atLeast: needed)
+        return Block(i, chunks[i].take(needed) ?? 0..<needed, self)
     }
 
-    private func addChunk(_ wanted: Int, atLeast needed: Int) throws {
+    /// The new chunk's index: that of one given back, if any.
+    private func addChunk(_ wanted: Int, atLeast needed: Int) throws -> Int {
         let size = min(wanted, machineFloats - total)
         guard size >= needed else {
             throw MCMError(
@@ -66,17 +80,29 @@ public final class Workspace {
         } else {
             (base, count) = (try allocateFloats(needed), needed)
         }
-        chunks.append(Chunk(base: base, count: count))
         total += count
+        peakBytes = max(peakBytes, bytes)
+        let chunk = Chunk(base: base, count: count)
+        if let i = chunks.firstIndex(where: { $0.count == 0 }) {
+            chunks[i] = chunk
+            return i
+        }
+        chunks.append(chunk)
+        return chunks.count - 1
     }
 
     private struct Chunk {
-        let base: UnsafeMutablePointer<Float>
+        let base: UnsafeMutablePointer<Float>?  // nil for a chunk given back
+        let count: Int
         private var gaps: [Range<Int>]  // ascending, apart from each other
 
         init(base: UnsafeMutablePointer<Float>, count: Int) {
-            (self.base, gaps) = (base, [0..<count])
+            (self.base, self.count, gaps) = (base, count, [0..<count])
         }
+
+        init() { (base, count, gaps) = (nil, 0, []) }
+
+        var isEmpty: Bool { count > 0 && gaps == [0..<count] }
 
         mutating func take(_ count: Int) -> Range<Int>? {
             guard let i = gaps.firstIndex(where: { $0.count >= count }) else { return nil }

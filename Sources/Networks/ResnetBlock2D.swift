@@ -18,10 +18,10 @@ enum Resampling {
 
 /// What the residual and attention blocks of one network have in common.
 struct BlockOptions {
-    var embedding: Int  // channels of the time embedding
+    var embedding: Int?  // channels of the time embedding, nil for none
     var activation: Activation
     var epsilon: Double
-    var scaleShift: Bool  // resnet_time_scale_shift == "scale_shift"
+    var scaleShift = false  // resnet_time_scale_shift == "scale_shift"
     var outputScale: Float = 1  // output_scale_factor: outputs are divided by it
 }
 
@@ -29,7 +29,7 @@ struct BlockOptions {
 struct ResnetBlock2D {
     private let norm1: GroupNorm
     private let conv1: Conv2D
-    private let timeEmbProj: Conv2D
+    private let timeEmbProj: Conv2D?
     private let norm2: GroupNorm
     private let conv2: Conv2D
     private let convShortcut: Conv2D?
@@ -43,7 +43,9 @@ struct ResnetBlock2D {
     ) throws {
         norm1 = try weights.groupNorm("norm1", inputs, groups: groups.0, epsilon: options.epsilon)
         conv1 = try weights.conv2D("conv1", inputs, outputs)
-        timeEmbProj = try weights.linear("time_emb_proj", options.embedding, options.scaleShift ? 2 * outputs : outputs)
+        timeEmbProj = try options.embedding.map {
+            try weights.linear("time_emb_proj", $0, options.scaleShift ? 2 * outputs : outputs)
+        }
         norm2 = try weights.groupNorm("norm2", outputs, groups: groups.1, epsilon: options.epsilon)
         conv2 = try weights.conv2D("conv2", outputs, outputs)
         convShortcut =
@@ -52,25 +54,30 @@ struct ResnetBlock2D {
         self.options = options
     }
 
-    /// x (n, h, w, inputs), embedding (n, 1, 1, embedding), already activated: (n, h', w', outputs).
-    func callAsFunction(_ x: Tensor, _ embedding: Tensor, in workspace: Workspace) throws -> Tensor {
-        let time = try conv2D(embedding, timeEmbProj, in: workspace)
+    /// x (n, h, w, inputs), embedding (n, 1, 1, embedding), already activated: (n, h', w', outputs). x goes as soon as it
+    /// is no longer needed, if the caller lets go of it.
+    func callAsFunction(_ x: consuming Tensor, _ embedding: Tensor?, in workspace: Workspace) throws -> Tensor {
+        let time: Tensor? =
+            if let embedding, let timeEmbProj { try conv2D(embedding, timeEmbProj, in: workspace) } else { nil }
         let (bias, modulation) = options.scaleShift ? (nil, time) : (time, nil)
-
-        let first = try normalized(x, norm1, activation: options.activation, in: workspace)
-        let h =
-            switch resampling {
-            case .none: try conv2D(first, conv1, imageBias: bias, in: workspace)
-            default:
-                try conv2D(
-                    resampling(first.tensor(in: workspace), in: workspace), conv1, imageBias: bias, in: workspace)
-            }
+        let h = try first(x, bias, in: workspace)
+        let shortcut = try shortcut(x, in: workspace)
+        _ = consume x
         let second = try normalized(h, norm2, modulation: modulation, activation: options.activation, in: workspace)
-
-        let input = try resampling(x, in: workspace)
-        let shortcut = try convShortcut.map { try conv2D(input, $0, in: workspace) } ?? input
         let out = try conv2D(second, conv2, residual: shortcut, in: workspace)
         return try out.divided(by: options.outputScale, in: workspace)
+    }
+
+    /// bias: (n, 1, 1, outputs).
+    private func first(_ x: Tensor, _ bias: Tensor?, in workspace: Workspace) throws -> Tensor {
+        let h = try normalized(x, norm1, activation: options.activation, in: workspace)
+        if case .none = resampling { return try conv2D(h, conv1, imageBias: bias, in: workspace) }
+        return try conv2D(resampling(h.tensor(in: workspace), in: workspace), conv1, imageBias: bias, in: workspace)
+    }
+
+    private func shortcut(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
+        let input = try resampling(x, in: workspace)
+        return try convShortcut.map { try conv2D(input, $0, in: workspace) } ?? input
     }
 }
 

@@ -158,22 +158,6 @@ private struct Levels {
 }
 
 extension JSONObject {
-    /// sample_size: a number, or [height, width].
-    func sampleSize() throws -> (Int, Int)? {
-        if case .array = value("sample_size") {
-            let size = try ints("sample_size", in: 1...65536, count: 2...2)
-            return (size[0], size[1])
-        }
-        return try optionalInt("sample_size", in: 1...65536).map { ($0, $0) }
-    }
-
-    func activation(_ key: String, default: String) throws -> Activation {
-        guard let activation = Activation(named: try string(key, default: `default`)) else {
-            throw error(key, expected: "\"silu\", \"mish\", \"gelu\" or \"relu\"", kind: .unsupported)
-        }
-        return activation
-    }
-
     /// Throws unless the value is one of these, null or missing.
     fileprivate func refuseUnless(_ key: String, in values: [JSONValue]) throws {
         let value = value(key)

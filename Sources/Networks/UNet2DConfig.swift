@@ -88,3 +88,22 @@ public struct UNet2DConfig: Sendable {
     /// Height and width must be multiples of this: every level but the last halves them.
     public var sizeMultiple: Int { 1 << (blockOutChannels.count - 1) }
 }
+
+/// Options that networks have in common.
+extension JSONObject {
+    /// A number, or [height, width].
+    func sampleSize() throws -> (height: Int, width: Int)? {
+        if case .array = value("sample_size") {
+            let size = try ints("sample_size", in: 1...65536, count: 2...2)
+            return (size[0], size[1])
+        }
+        return try optionalInt("sample_size", in: 1...65536).map { ($0, $0) }
+    }
+
+    func activation(_ key: String = "act_fn", default: String = "silu") throws -> Activation {
+        guard let activation = Activation(named: try string(key, default: `default`)) else {
+            throw error(key, expected: "\"silu\", \"mish\", \"gelu\" or \"relu\"", kind: .unsupported)
+        }
+        return activation
+    }
+}

@@ -161,9 +161,11 @@ struct UpBlock {
         case nil: break
         case .conv(let conv):
             // An odd size was halved upwards: back to the size of what waits.
-            let (height, width) = state.skips.last.map { ($0.h, $0.w) } ?? (2 * state.sample.h, 2 * state.sample.w)
-            state.sample = try conv2D(
-                upsampleNearest(state.sample, height: height, width: width, in: workspace), conv, in: workspace)
+            let x = state.sample, (height, width) = state.skips.last.map { ($0.h, $0.w) } ?? (2 * x.h, 2 * x.w)
+            state.sample =
+                try (height, width) == (2 * x.h, 2 * x.w)
+                ? conv2D(upsampling: x, conv, in: workspace)
+                : conv2D(upsampleNearest(x, height: height, width: width, in: workspace), conv, in: workspace)
         case .resnet(let resnet): state.sample = try resnet(state.sample, embedding, in: workspace)
         }
     }

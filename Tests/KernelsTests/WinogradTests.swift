@@ -133,6 +133,20 @@ import Testing
         }
     }
 
+    /// Large enough for pixels to be doubled while tiles are read: the bits are those of an image doubled before.
+    @Test(arguments: [(2, 65, 67, 64), (1, 3, 1201, 160), (1, 1, 1, 1 << 19)])
+    func upsamplingMayHappenOnTheWay(n: Int, h: Int, w: Int, c: Int) throws {
+        let inputs = Workspace(threads: 1)
+        let x = try random(n, h, w, c, seed: 45, in: inputs)
+        #expect(4 * x.count >= 2 << 20)
+        let conv = try Layer(c, 3, 3, 1, (1, 1)).conv(threads: 2)
+        let expected = values(try conv2D(upsampleNearest2x(x, in: inputs), conv, in: inputs))
+        for threads in [1, 3] {
+            let out = try conv2D(upsampling: x, conv, in: poisoned(threads: threads, floats: 1 << 24))
+            #expect(sameBits(values(out), expected), "\(threads) threads")
+        }
+    }
+
     /// (images, h, w, channels, groups): large enough for normalisation to happen while tiles are read. Bits are those of
     /// an image normalised before, and of an image alone, which may be too small for that.
     @Test(arguments: [(2, 129, 131, 64, 8), (1, 5, 10_503, 40, 5), (1, 601, 3, 1200, 3), (3, 50, 50, 290, 2)])
