@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool shim_cpu_is_supported(void) {
 #if defined(__x86_64__)
@@ -14,7 +15,10 @@ bool shim_cpu_is_supported(void) {
 #endif
 }
 
-bool shim_cpu_has_avx512(void) {
+bool shim_has_avx512;
+long shim_bytes_of_machine;
+
+static bool has_avx512(void) {
 #if defined(__x86_64__)
     const char *isa = getenv("MCM_MAX_CPU_ISA");
     if (isa != NULL && strcmp(isa, "avx2") == 0) return false;
@@ -25,6 +29,12 @@ bool shim_cpu_has_avx512(void) {
 #else
     return false;
 #endif
+}
+
+__attribute__((constructor)) static void look_at_machine(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    shim_has_avx512 = has_avx512();
+    shim_bytes_of_machine = pages > 0 && size > 0 ? pages * size : 1L << 42;
 }
 
 int shim_usable_cpus(void) {

@@ -13,7 +13,7 @@ public typealias PanelElement = Microkernels.PanelElement
 
 #if arch(x86_64)
     /// The environment variable MCM_MAX_CPU_ISA=avx2 keeps a process from using AVX-512.
-    let usesAVX512 = shim_cpu_has_avx512()
+    var usesAVX512: Bool { @inline(__always) get { shim_cpu_has_avx512() } }
 #endif
 
 extension Microkernels.Activation {

@@ -1,12 +1,10 @@
+import CShims
 import Glibc
 
 /// The floats that the machine's memory holds. Linux grants more and kills the process later.
-let machineFloats: Int = {
-    let (pages, size) = (sysconf(Int32(_SC_PHYS_PAGES)), sysconf(Int32(_SC_PAGESIZE)))
-    return pages > 0 && size > 0 ? pages * (size / MemoryLayout<Float>.stride) : 1 << 40
-}()
+var machineFloats: Int { machineBytes / MemoryLayout<Float>.stride }
 
-public var machineBytes: Int { machineFloats * MemoryLayout<Float>.stride }
+public var machineBytes: Int { shim_machine_bytes() }
 
 /// The size of Linux's larger pages on x86-64 and arm64, in bytes.
 private let hugePage = 2 << 20

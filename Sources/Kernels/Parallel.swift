@@ -24,7 +24,7 @@ public func parallelFor(_ count: Int, threads: Int, _ body: (_ index: Int, _ thr
 }
 
 /// The CPUs that this process may use.
-public let usableCPUs = Int(shim_usable_cpus())
+public var usableCPUs: Int { Int(shim_usable_cpus()) }
 
 /// One parallel loop. Threads draw indices until none is left.
 private final class Job: @unchecked Sendable {  // `helpers` changes under the pool's lock only

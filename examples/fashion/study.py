@@ -46,6 +46,7 @@ SCORES = {
     "sketch": ("sketch", "--settings sketch"),
     "segmentation": ("segmentation", "--settings segmentation"),
     "composed": ("sketch segmentation", "--settings both"),
+    "composed at half": ("sketch segmentation", "--settings both --weight 0.5"),
     **{name: (name, "--settings both") for name in list(MODULES)[6:]},
     **{f"weight {w}": ("bundled", f"--settings both --weight {w}") for w in ("0.5", "0.75", "1.25", "1.5", "2")},
 }
@@ -170,8 +171,9 @@ def table(out):
             if tuned := baseline(f"finetune-{count}", "both", step):
                 row(f"{count:,}", *quality(module), *quality(tuned), step)
     head("conditions", "trained together", *QUALITY[1:], "alone, or composed", *QUALITY[1:])
-    for setting, other in (("sketch", "sketch"), ("segmentation", "segmentation"), ("both", "composed")):
-        row(setting, *quality(scores.get(("size-5", setting))), *quality(scores.get((other, setting))))
+    for setting, other in (("sketch", "sketch"), ("segmentation", "segmentation"), ("both", "composed"),
+                           ("both", "composed at half")):
+        row(other, *quality(scores.get(("size-5", setting))), *quality(scores.get((other, setting))))
     head("predictions", "CPU minutes", "of these for recording", *QUALITY)
     for name in ("bank-15000", "bank-60000", "size-5", "live"):
         f = facts.get(name, {})

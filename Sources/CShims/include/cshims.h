@@ -20,8 +20,12 @@ static inline void shim_pause(void) {
 /* `function` is called once when the library is unloaded or the process exits; a later one replaces it. */
 void shim_on_unload(void (*function)(void));
 
-/* Whether the CPU has AVX-512 as in x86-64-v4, and the environment does not say MCM_MAX_CPU_ISA=avx2. */
-bool shim_cpu_has_avx512(void);
+/* Found when the library is loaded. Swift's lazy globals would not do: the lock of their first use knows a thread by a
+ * number that it keeps across fork, so two threads of a child that meet there would wait for each other for ever. */
+extern bool shim_has_avx512;       /* as in x86-64-v4, unless the environment says MCM_MAX_CPU_ISA=avx2 */
+extern long shim_bytes_of_machine; /* its memory's; 4 TiB if the system does not tell */
+static inline bool shim_cpu_has_avx512(void) { return shim_has_avx512; }
+static inline long shim_machine_bytes(void) { return shim_bytes_of_machine; }
 
 /* Asks for the cache line at p, which need not be a valid address. */
 static inline void shim_prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
