@@ -34,17 +34,18 @@ let package = Package(
         .systemLibrary(name: "CMCM", path: "include"),
         .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
         .target(name: "CShims"),
+        .target(name: "CLIPMerges", exclude: ["merges.txt", "LICENSE"]),
 
         // One-way: each target knows only those above it.
         .target(name: "Microkernels", dependencies: ["CShims"], swiftSettings: numeric + microkernels),
         .target(name: "Kernels", dependencies: kernelDependencies, swiftSettings: kernels),
         .target(name: "Checkpoint", dependencies: ["Kernels"], swiftSettings: numeric),
-        .target(name: "Text", dependencies: ["Kernels", "Checkpoint"], swiftSettings: numeric),
+        .target(name: "Text", dependencies: ["Kernels", "Checkpoint", "CLIPMerges"], swiftSettings: numeric),
         .target(name: "Images", dependencies: ["Kernels", "CPNG"], swiftSettings: numeric),
         .target(name: "Sampling", dependencies: ["Kernels"], swiftSettings: numeric),
         .target(name: "Networks", dependencies: ["Kernels", "Checkpoint", "Images"], swiftSettings: numeric),
         .target(
-            name: "Pipeline", dependencies: ["Networks", "Sampling", "Images", "Checkpoint", "Kernels"],
+            name: "Pipeline", dependencies: ["Networks", "Text", "Sampling", "Images", "Checkpoint", "Kernels"],
             swiftSettings: numeric),
         .target(name: "Training", dependencies: ["Pipeline"], swiftSettings: numeric),
         .target(

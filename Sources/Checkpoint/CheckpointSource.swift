@@ -37,8 +37,7 @@ public final class CheckpointSource: TensorSource {
             }
         }
         self.name = name
-        // Old text encoders hold the numbers 0, 1, 2 ... beside their parameters.
-        unread = Set(locations.keys.filter { !$0.hasSuffix("embeddings.position_ids") })
+        unread = Self.parameters(locations)
     }
 
     /// Some tensors of a file, under other keys. Errors: `.format`.
@@ -55,7 +54,12 @@ public final class CheckpointSource: TensorSource {
             try Self.add(
                 Location(file: file, name: tensor, info: info, part: part, shape: shape), as: key, to: &locations)
         }
-        unread = Set(locations.keys)
+        unread = Self.parameters(locations)
+    }
+
+    /// What a network must ask for. Old text encoders hold the numbers 0, 1, 2 ... beside their parameters.
+    private static func parameters(_ locations: [String: Location]) -> Set<String> {
+        Set(locations.keys.filter { !$0.hasSuffix("embeddings.position_ids") })
     }
 
     private static func add(_ location: Location, as key: String, to locations: inout [String: Location]) throws {

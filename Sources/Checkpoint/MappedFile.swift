@@ -1,6 +1,12 @@
 import Glibc
 import Kernels
 
+/// Whether the path leads to a file, not to a folder or to nothing.
+public func isRegularFile(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+}
+
 /// The bytes of one file, in memory or mapped from disk.
 public protocol FileBytes: AnyObject, Sendable {
     /// Valid as long as this object is; `withBytes` keeps it alive.

@@ -1,3 +1,5 @@
+import Kernels
+
 /// What diffusers' config files would say of an original checkpoint's networks. The original files hold no configs: the
 /// shapes say most, and what they do not say is the same in all models of a family.
 extension OriginalCheckpoint {
@@ -16,6 +18,75 @@ extension OriginalCheckpoint {
         case 1280: return .sdxlRefiner
         default: return .ldm
         }
+    }
+
+    /// The pipeline in diffusers.
+    public var pipeline: String {
+        switch family {
+        case .ldm: "LDMPipeline"
+        case .sd1, .sd2: "StableDiffusionPipeline"
+        case .sdxl: "StableDiffusionXLPipeline"
+        case .sdxlRefiner: "StableDiffusionXLImg2ImgPipeline"
+        }
+    }
+
+    private var vaeComponent: String { family == .ldm ? "vqvae" : "vae" }
+
+    private var textComponents: [String] {
+        switch family {
+        case .ldm: []
+        case .sd1, .sd2: ["text_encoder"]
+        case .sdxl: ["text_encoder", "text_encoder_2"]
+        case .sdxlRefiner: ["text_encoder_2"]
+        }
+    }
+
+    /// The config of each component that diffusers' folder would have.
+    public var configs: [String: JSONValue] {
+        var configs = ["unet": unetConfig, "scheduler": schedulerConfig, vaeComponent: vaeConfig]
+        for (component, config) in zip(textComponents, textConfigs) { configs[component] = config }
+        return configs
+    }
+
+    /// What else diffusers' model_index.json would say.
+    public var indexOptions: [String: JSONValue] {
+        family == .sdxlRefiner
+            ? ["requires_aesthetics_score": .bool(true), "force_zeros_for_empty_prompt": .bool(false)] : [:]
+    }
+
+    /// The tensors of a component. Errors: `.format` if there is none of this name.
+    public func component(_ name: String) throws -> CheckpointSource {
+        if name == "unet" { return unet }
+        if name == vaeComponent { return vae }
+        guard let i = textComponents.firstIndex(of: name), i < textEncoders.count else {
+            throw MCMError(.format, "\(unet.name): has no \(name), expected one")
+        }
+        return textEncoders[i]
+    }
+
+    /// scheduler/scheduler_config.json: the one that the family's authors publish in diffusers' format. The version of
+    /// Stable Diffusion 2 that predicts noise has the same tensors as the one that predicts v; this is the latter.
+    public var schedulerConfig: JSONValue {
+        var config: [String: JSONValue] = [
+            "num_train_timesteps": .integer(1000), "beta_schedule": .string("scaled_linear"),
+            "beta_start": .number(0.00085), "beta_end": .number(0.012), "clip_sample": .bool(false),
+            "set_alpha_to_one": .bool(false), "steps_offset": .integer(1), "timestep_spacing": .string("leading"),
+        ]
+        switch family {
+        case .ldm:
+            config["_class_name"] = .string("DDIMScheduler")
+            (config["beta_start"], config["beta_end"]) = (.number(0.0015), .number(0.0195))
+            (config["steps_offset"], config["set_alpha_to_one"]) = (.integer(0), .bool(true))
+        case .sd1:
+            config["_class_name"] = .string("PNDMScheduler")
+            config["skip_prk_steps"] = .bool(true)
+        case .sd2:
+            config["_class_name"] = .string("DDIMScheduler")
+            config["prediction_type"] = .string("v_prediction")
+        case .sdxl, .sdxlRefiner:
+            config["_class_name"] = .string("EulerDiscreteScheduler")
+        }
+        return .object(config)
     }
 
     /// unet/config.json.

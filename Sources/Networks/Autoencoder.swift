@@ -11,6 +11,13 @@ public protocol Autoencoder: AnyObject, Sendable {
     ///   latents  (n, h, w, channels of latents)
     ///   returns  (n, h * reduction, w * reduction, outChannels), about -1 ... 1
     func decode(_ latents: Tensor, tiling: Tiling, in workspace: Workspace) throws -> Tensor
+
+    /// The latents of an image.
+    ///   image    (n, h, w, inChannels), -1 ... 1
+    ///   noise    standard normal, of the latents' shape, by which to draw from their distribution; nil for its mean.
+    ///            A VQModel has no distribution
+    ///   returns  (n, h / reduction, w / reduction, channels of latents)
+    func encode(_ image: Tensor, noise: Tensor?, tiling: Tiling, in workspace: Workspace) throws -> Tensor
 }
 
 /// diffusers' AutoencoderKL, of Stable Diffusion. Immutable: any number of threads may call it, each with a workspace of
@@ -38,6 +45,12 @@ public final class AutoencoderKL: Autoencoder {
         var moments = try encoder(image, tiling: tiling, in: workspace)
         if let quantConv { moments = try conv2D(moments, quantConv, in: workspace) }
         return DiagonalGaussian(moments: moments)
+    }
+
+    public func encode(_ image: Tensor, noise: Tensor?, tiling: Tiling, in workspace: Workspace) throws -> Tensor {
+        let distribution = try encode(image, tiling: tiling, in: workspace)
+        guard let noise else { return try distribution.mean(in: workspace) }
+        return try distribution.sample(noise, in: workspace)
     }
 
     public func decode(_ latents: Tensor, tiling: Tiling = .automatic, in workspace: Workspace) throws -> Tensor {

@@ -25,7 +25,7 @@ public struct AutoencoderConfig: Sendable {
     let midBlockAddAttention: Bool
     /// Of AutoencoderKL; a VQModel has both.
     let useQuantConv, usePostQuantConv: Bool
-    /// Of VQModel.
+    /// Of VQModel; vqEmbedDim is latentChannels in AutoencoderKL.
     let numVQEmbeddings, vqEmbedDim: Int
     public let lookupFromCodebook: Bool
 
@@ -85,6 +85,9 @@ public struct AutoencoderConfig: Sendable {
         }
         return kind
     }
+
+    /// Channels of the latents that a diffusion model works on.
+    public var sampleChannels: Int { vqEmbedDim }
 
     /// Pixels of an image per pixel of its latents, in each direction.
     public var reduction: Int { 1 << (blockOutChannels.count - 1) }

@@ -51,11 +51,6 @@ public final class UNet2D: Sendable {
     /// Throws `.invalidArgument` for a class that the table does not have.
     public func checkClassInput(_ values: [Float]) throws { try parts.embedding.checkClassInput(values) }
 
-    /// Throws `.size` unless the network takes images of this size.
-    public func checkSize(height: Int, width: Int) throws {
-        try Networks.checkSize(height: height, width: width, multiple: config.sizeMultiple)
-    }
-
     /// The prediction for a batch.
     ///   x           (n, h, w, inChannels)
     ///   timesteps   n numbers

@@ -77,11 +77,6 @@ public final class UNet2DCondition: Sendable {
     /// Throws `.invalidArgument` for a class that the table does not have.
     public func checkClassInput(_ values: [Float]) throws { try parts.embedding.checkClassInput(values) }
 
-    /// Throws `.size` unless the network takes images of this size.
-    public func checkSize(height: Int, width: Int) throws {
-        try Networks.checkSize(height: height, width: width, multiple: config.sizeMultiple)
-    }
-
     /// A text as this network's attentions see it. It is the same in all steps, and may be kept as long as the workspace
     /// is.
     public struct Text {

@@ -10,7 +10,8 @@ public struct UNet2DConditionConfig: Sendable {
     var encoderHidDim: Int?
     var centerInputSample: Bool
     var timeEmbeddingDim: Int
-    var timeCondProjDim: Int?
+    /// Numbers of the guidance embedding that consistency models are told; nil for others.
+    public var timeCondProjDim: Int?
     var freqShift: Double
     var flipSinToCos: Bool
     var downsamplePadding: Int
@@ -85,6 +86,12 @@ public struct UNet2DConditionConfig: Sendable {
                 "dropout", "upcast_attention", "mid_block_only_cross_attention", "cross_attention_norm",
                 "addition_embed_type_num_heads",
             ])
+    }
+
+    /// Channels of the pooled text that it reads beside so many time ids.
+    public func pooledChannels(timeIDs: Int) -> Int {
+        guard let width = additionTimeEmbedDim, let all = projectionInputDim else { return 0 }
+        return max(0, all - timeIDs * width)
     }
 
     /// Height and width must be multiples of this. Convolutions halve any size, residual blocks even ones.

@@ -27,6 +27,10 @@ public final class VQModel: Autoencoder {
         try conv2D(encoder(image, tiling: tiling, in: workspace), quantConv, in: workspace)
     }
 
+    public func encode(_ image: Tensor, noise: Tensor?, tiling: Tiling, in workspace: Workspace) throws -> Tensor {
+        try encode(image, tiling: tiling, in: workspace)
+    }
+
     public func decode(_ latents: Tensor, tiling: Tiling = .automatic, in workspace: Workspace) throws -> Tensor {
         try decode(latents, quantized: false, tiling: tiling, in: workspace)
     }

@@ -3,19 +3,27 @@ import Kernels
 import Networks
 import Sampling
 
-/// A pretrained diffusion model that works on pixels: a UNet2DModel, its noise schedule and its scheduler's defaults.
-/// Immutable; any number of threads may use it.
+/// A pretrained diffusion model: its network, its noise schedule and its scheduler's defaults; if it works on latents, an
+/// autoencoder; if it reads texts, their encoders. Immutable; any number of threads may use it.
 public final class Model: Sendable {
-    public let unet: UNet2D
+    public let unet: any UNet
+    /// nil if samples are images.
+    let latents: LatentSpace?
+    /// nil if it reads no text, or comes without what encodes it.
+    let textEncoders: TextEncoders?
+    let kind: ModelKind
     public let schedulerConfig: SchedulerConfig
     public let schedulerKind: SchedulerKind
     /// Of scheduler_config.json, for other kinds.
     private let schedulerOptions: (members: [String: JSONValue], name: String)
     public let schedule: NoiseSchedule
     public let fingerprint: String
+    /// Of the network.
     public let parameterCount: Int
-    /// Memory that the weights hold, and that filters kept transformed do.
-    public let weightBytes, cacheBytes: Int
+    /// Of the network's weights, and of filters that it keeps transformed.
+    private let unetMemory: (weights: Int, cache: Int)
+    /// What rounding to 8 bits changed the network's weights by: ||rounded - exact|| / ||exact||, 0 without rounding.
+    public let roundingError: Double
     /// Threads that one call may use.
     public let threads: Int
     /// For calls that have no session.
@@ -26,68 +34,210 @@ public final class Model: Sendable {
         public var threads: Int
         /// Memory that filters kept transformed may take.
         public var cacheBytes: Int
+        /// Of the weights' file names, e.g. "fp16"; nil: the plain files, or those of any variant if there are no others.
+        public var variant: String?
+        /// For a model in one file: the folder of a tokenizer; nil: CLIP's own.
+        public var tokenizer: String?
+        /// For a model whose files do not say, or to overrule them.
+        public var predictionType: SchedulerConfig.PredictionType?
+        /// Whether large matrices become 8-bit integers.
+        public var rounds = false
+        /// Whether text encoders and autoencoder are made when they are needed, and let go afterwards.
+        public var onDemand = false
 
         public init(threads: Int = 0, cacheBytes: Int = 0) { (self.threads, self.cacheBytes) = (threads, cacheBytes) }
     }
 
-    /// Opens a diffusers folder: model_index.json, unet/, scheduler/.
-    public init(_ folder: Folder, _ options: Options = Options()) throws {
-        threads = options.threads > 0 ? options.threads : usableCPUs
-        let index = try JSONObject(folder, "model_index.json")
-        let pipelines = ["DDPMPipeline", "DDIMPipeline"]
-        let pipeline = try index.string("_class_name")
-        guard pipelines.contains(pipeline) else {
-            throw index.error(
-                "_class_name", expected: pipelines.map { "\"\($0)\"" }.joined(separator: " or "), kind: .unsupported)
+    /// Opens a diffusers folder, or a .safetensors file in the layout of the original programs.
+    public convenience init(path: String, _ options: Options = Options()) throws {
+        if isRegularFile(path) {
+            try self.init(OriginalModelFile(path, tokenizer: options.tokenizer), options)
+        } else {
+            try self.init(.disk(path), options)
         }
-        try Self.check(index, "unet", is: ["UNet2DModel"])
-        try Self.check(index, "scheduler", is: SchedulerKind.allCases.map(\.rawValue))
-        try index.rejectUnknown()
-
-        let scheduler = try JSONObject(folder, "scheduler/scheduler_config.json", infinities: true)
-        // DDIMPipeline turns whatever scheduler it gets into a DDIMScheduler.
-        schedulerKind = pipeline == "DDIMPipeline" ? .ddim : try SchedulerKind(scheduler)
-        schedulerConfig = try SchedulerConfig(scheduler, for: schedulerKind)
-        schedulerOptions = (scheduler.members, scheduler.name)
-        schedule = NoiseSchedule(schedulerConfig)
-
-        let json = try JSONObject(folder, "unet/config.json")
-        if json.has("_class_name"), try json.string("_class_name") != "UNet2DModel" {
-            throw json.error("_class_name", expected: "\"UNet2DModel\"", kind: .unsupported)
-        }
-        let config = try UNet2DConfig(json)
-        let learned = schedulerConfig.varianceType.isLearned
-        guard config.outChannels == (learned ? 2 : 1) * config.inChannels else {
-            throw json.error(
-                "out_channels",
-                expected: "\((learned ? 2 : 1) * config.inChannels): \(learned ? "twice" : "as many as") "
-                    + "\"in_channels\" with the scheduler's variance_type \"\(schedulerConfig.varianceType.rawValue)\"")
-        }
-        let checkpoint = try CheckpointSource.open(folder, component: "unet")
-        let counter = CountingSource(checkpoint, cacheBytes: options.cacheBytes)
-        unet = try UNet2D(config, Weights(counter, threads: threads))
-        try checkpoint.finish()
-        (parameterCount, weightBytes, cacheBytes) = (counter.count, counter.bytes, counter.cachedBytes)
-        fingerprint = try checkpoint.fingerprint()
     }
 
-    /// A component's entry in model_index.json: [library, class].
-    private static func check(_ index: JSONObject, _ component: String, is classes: [String]) throws {
-        let entry = try index.strings(component, count: 2...2)
-        guard classes.contains(entry[1]) else {
-            throw index.error(
-                component, expected: classes.map { "\"\($0)\"" }.joined(separator: " or "), kind: .unsupported)
+    /// Opens a diffusers folder: model_index.json and a folder for each component. In memory it may also be one file in
+    /// the layout of the original programs.
+    public convenience init(_ folder: Folder, _ options: Options = Options()) throws {
+        if case .memory(let files) = folder {
+            guard !options.onDemand else {
+                throw MCMError(
+                    .invalidArgument, "parts are to be made when they are needed, expected files on disk for that")
+            }
+            if files.count == 1, let (name, bytes) = files.first, name.hasSuffix(".safetensors") {
+                let file = try SafetensorsFile(MemoryFile(borrowing: bytes), name: name)
+                try self.init(OriginalModelFile(tokenizer: options.tokenizer) { file }, options)
+                return
+            }
         }
+        try self.init(ModelFolder(folder, variant: options.variant), options)
+    }
+
+    init(_ files: any ModelFiles, _ options: Options) throws {
+        threads = options.threads > 0 ? options.threads : usableCPUs
+        let index = files.index
+        kind = try ModelKind(index)
+
+        let scheduler = try files.config("scheduler")
+        // DDIMPipeline turns whatever scheduler it gets into a DDIMScheduler.
+        schedulerKind = kind.pipeline == "DDIMPipeline" ? .ddim : try SchedulerKind(scheduler)
+        var members = scheduler.members
+        if let type = options.predictionType { members["prediction_type"] = .string(type.rawValue) }
+        schedulerOptions = (members, scheduler.name)
+        schedulerConfig = try SchedulerConfig(JSONObject(.object(members), name: scheduler.name), for: schedulerKind)
+        schedule = NoiseSchedule(schedulerConfig)
+
+        var weights = WeightOptions(threads: threads, rounds: options.rounds)
+        latents = try kind.autoencoder.map { component in
+            let json = try files.config(component)
+            let config = try AutoencoderConfig(json, kind: kind.isText ? .kl : .vq)
+            return LatentSpace(
+                config: config,
+                autoencoder: try Self.part(files.weights(component), weights, options) { weights in
+                    switch config.kind {
+                    case .kl: try AutoencoderKL(config, weights)
+                    case .vq: try VQModel(config, weights)
+                    }
+                })
+        }
+        textEncoders = try kind.textEncoders.isEmpty
+            ? nil
+            : TextEncoders(
+                encoders: kind.textEncoders.map { try Self.textEncoder($0, files, weights, options) }, isXL: kind.isXL)
+
+        weights.cacheBytes = options.cacheBytes
+        let checkpoint = try files.weights("unet")()
+        let json = try files.config("unet")
+        try Self.checkClass(json, is: kind.isText ? "UNet2DConditionModel" : "UNet2DModel")
+        let loaded: Loaded<any UNet> = try kind.isText
+            ? Loaded(checkpoint, weights) { try UNet2DCondition(UNet2DConditionConfig(json), $0) }
+            : Loaded(checkpoint, weights) { try UNet2D(UNet2DConfig(json), $0) }
+        unet = loaded.network
+        (parameterCount, unetMemory) = (loaded.parameterCount, (loaded.bytes, loaded.cacheBytes))
+        roundingError = loaded.squares.all > 0 ? (loaded.squares.error / loaded.squares.all).squareRoot() : 0
+        fingerprint = try checkpoint.fingerprint()
+        try checkChannels(json)
+        try checkText(json)
+    }
+
+    private static func part<Network>(
+        _ checkpoint: @escaping @Sendable () throws -> CheckpointSource, _ weights: WeightOptions, _ options: Options,
+        _ make: @escaping @Sendable (Weights) throws -> Network
+    ) throws -> Part<Network> {
+        if options.onDemand { return Part { try Loaded(checkpoint(), weights, make) } }
+        return Part(try Loaded(checkpoint(), weights, make))
+    }
+
+    private static func textEncoder(
+        _ component: String, _ files: any ModelFiles, _ weights: WeightOptions, _ options: Options
+    ) throws -> TextEncoder {
+        let json = try files.config(component)
+        let config = try CLIPTextConfig(json)
+        let tokenizer = try files.tokenizer(component.replacingPrefix("text_encoder", by: "tokenizer"))
+        guard tokenizer.idCount <= config.vocabSize else {
+            throw json.error("vocab_size", expected: "at least \(tokenizer.idCount), the tokenizer's number of ids")
+        }
+        guard tokenizer.maximumLength >= 3, config.maxPositionEmbeddings >= 3 else {
+            throw json.error("max_position_embeddings", expected: "at least 3")
+        }
+        let hasProjection = files.className(component) == "CLIPTextModelWithProjection"
+        return TextEncoder(
+            config: config, tokenizer: tokenizer,
+            network: try part(files.weights(component), weights, options) {
+                try CLIPText(config, $0, hasProjection: hasProjection)
+            }, hasProjection: hasProjection)
+    }
+
+    /// A component's config may name its class.
+    private static func checkClass(_ json: JSONObject, is name: String) throws {
+        if json.has("_class_name"), try json.string("_class_name") != name {
+            throw json.error("_class_name", expected: "\"\(name)\"", kind: .unsupported)
+        }
+    }
+
+    /// Throws unless the network's channels are those of samples and of what belongs to them.
+    private func checkChannels(_ json: JSONObject) throws {
+        let config = unet.config, learned = schedulerConfig.varianceType.isLearned
+        let channels = latents?.config.sampleChannels ?? config.inChannels
+        guard config.outChannels == (learned ? 2 : 1) * channels else {
+            throw json.error(
+                "out_channels",
+                expected: "\((learned ? 2 : 1) * channels): \(learned ? "twice" : "as many as") "
+                    + "\(latents == nil ? "\"in_channels\"" : "the autoencoder's") with the scheduler's variance_type "
+                    + "\"\(schedulerConfig.varianceType.rawValue)\"")
+        }
+        // An inpainting network also reads a mask and the image's latents where the mask is not.
+        guard config.inChannels == channels || config.inChannels == 2 * channels + 1 && kind.isText else {
+            throw json.error(
+                "in_channels", expected: "\(channels), or \(2 * channels + 1) for inpainting", kind: .unsupported)
+        }
+    }
+
+    /// Throws unless the text encoders make what the network reads.
+    private func checkText(_ json: JSONObject) throws {
+        guard let reader = unet as? UNet2DCondition, let textEncoders else { return }
+        guard reader.config.textChannels == textEncoders.channels else {
+            throw json.error("cross_attention_dim", expected: "\(textEncoders.channels), as the text encoders have it")
+        }
+    }
+
+    /// Memory that weights take now, and filters kept transformed.
+    public var memory: (weights: Int, cache: Int) {
+        var sum = unetMemory
+        var parts = textEncoders?.encoders.map(\.network.memory) ?? []
+        if let latents { parts.append(latents.autoencoder.memory) }
+        for part in parts { sum = (sum.weights + part.weights, sum.cache + part.cache) }
+        return sum
     }
 
     /// Of a sample.
-    public var channels: Int { unet.config.inChannels }
+    public var channels: Int { latents?.config.sampleChannels ?? unet.config.inChannels }
     /// Of a prediction: twice `channels` if the variance is learned.
     public var predictionChannels: Int { unet.config.outChannels }
+    /// Pixels of an image per pixel of a sample, in each direction.
+    public var reduction: Int { latents?.config.reduction ?? 1 }
+    /// Of an image.
+    public var imageChannels: Int { latents?.config.outChannels ?? channels }
+    /// Whether its network reads a text.
+    public var readsText: Bool { kind.isText }
+    /// Whether its network reads a mask and a masked image beside the sample.
+    public var readsMask: Bool { unet.config.inChannels > channels }
 
-    /// The size that the model was trained at, or the smallest that its network takes if the config does not say.
+    /// The size of samples that the model was trained at, or the smallest that its network takes if the config does not
+    /// say.
     public var sampleSize: (height: Int, width: Int) {
         unet.config.sampleSize ?? (unet.config.sizeMultiple, unet.config.sizeMultiple)
+    }
+
+    /// Reads prompts with the model's text encoders.
+    public func prompt(_ prompts: [String], _ options: PromptOptions = PromptOptions()) throws -> Prompt {
+        guard let textEncoders else {
+            throw MCMError(.unsupported, "the model has no text encoder, expected one that reads prompts")
+        }
+        return try textEncoders.encode(prompts, options, threads: threads)
+    }
+
+    /// What the model takes for no prompt.
+    func noPrompt(beside prompt: Prompt) throws -> Prompt {
+        if kind.forcesZeros { return try prompt.zeros() }
+        guard textEncoders != nil else {
+            throw MCMError(.state, "the model has no text encoder, expected an encoded negative prompt for guidance")
+        }
+        return try self.prompt([""])
+    }
+
+    /// Of a pooled text that its network reads, 0 if it reads none.
+    var pooledChannels: Int { (unet as? UNet2DCondition)?.config.pooledChannels(timeIDs: timeIDCount) ?? 0 }
+
+    /// Numbers that its network is told of an image's sizes: 6 in Stable Diffusion XL, 5 in its refiner, 0 in others.
+    public var timeIDCount: Int { !kind.isXL ? 0 : kind.wantsAestheticsScore ? 5 : 6 }
+
+    /// As of an image that was not cut or made smaller.
+    func defaultTimeIDs(_ size: (height: Int, width: Int), isNegative: Bool) -> [Float] {
+        let whole = [Float(size.height), Float(size.width), 0, 0]
+        if kind.wantsAestheticsScore { return whole + [isNegative ? 2.5 : 6] }
+        return whole + [Float(size.height), Float(size.width)]
     }
 
     /// A run's scheduler.

@@ -6,15 +6,19 @@ import Networks
 /// the caller has them; the arithmetic is the session's.
 extension Model {
     public func predict(
-        _ sample: UnsafePointer<Float>, batch: Int, height: Int, width: Int, timesteps: [Float], classInput: [Float],
-        into prediction: UnsafeMutablePointer<Float>
+        _ sample: UnsafePointer<Float>, batch: Int, height: Int, width: Int, timesteps: [Float],
+        _ conditions: UNet2DCondition.Conditions, prompt: Prompt? = nil, into prediction: UnsafeMutablePointer<Float>
     ) throws {
-        try unet.checkClassInput(classInput)
+        try unet.checkClassInput(conditions.classInput)
         try idle.withWorkspace(threads: threads) { workspace in
-            let x = try Tensor(batch, height, width, channels, in: workspace)
+            let x = try Tensor(batch, height, width, unet.config.inChannels, in: workspace)
             fromNCHW(sample, into: x)
-            let denoiser = unmodulated(self, classInput: classInput, in: workspace)
-            toNCHW(try denoiser(x, timesteps), into: prediction)
+            var inputs = UNetInputs()
+            inputs.conditions = conditions
+            if let prompt, let reader = unet as? UNet2DCondition {
+                inputs.text = try reader.text(prompt.states(n: batch, in: workspace), in: workspace)
+            }
+            toNCHW(try unet(x, timesteps: timesteps, inputs, in: workspace), into: prediction)
         }
     }
 
@@ -45,11 +49,19 @@ extension Model {
         }
     }
 
-    /// The bytes of one sample (channels, height, width), channels interleaved.
+    /// Images of one size to samples: (images, channels, height, width).
+    public func encode(_ images: [ImageView], into samples: UnsafeMutablePointer<Float>) throws {
+        toNCHW(try encode(images, in: Workspace(threads: threads)), into: samples)
+    }
+
+    /// The bytes of one sample (channels, height, width): of an image reduction times as high and wide, channels
+    /// interleaved.
     public func decode(
         _ sample: UnsafePointer<Float>, height: Int, width: Int, into pixels: UnsafeMutablePointer<UInt8>
-    ) {
-        let size = height * width
-        for i in 0..<(size * channels) { pixels[i] = pixel(sample[i % channels * size + i / channels]) }
+    ) throws {
+        let workspace = Workspace(threads: threads)
+        let x = try Tensor(1, height, width, channels, in: workspace)
+        fromNCHW(sample, into: x)
+        try decode(x, tiling: .automatic, into: pixels)
     }
 }

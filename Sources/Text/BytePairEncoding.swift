@@ -32,7 +32,7 @@ struct BytePairEncoding: Sendable {
         _ vocabulary: Vocabulary, merges: [(left: String, right: String)], unknown: Int, complete: Set<Int>,
         name: String
     ) throws {
-        let characters = ByteCharacters.all.map { String($0) }
+        let characters = ByteCharacters.all().map { String($0) }
         symbols = (characters + characters.map { $0 + Self.endOfWord }).map { vocabulary.ids[$0] ?? unknown }
         joined.reserveCapacity(merges.count)
         var made = complete

@@ -26,6 +26,9 @@ enum CLIPText {
     /// letters, one digit, or a run of anything else but whitespace. A special token that was not found as one, since it
     /// had capitals, is three words: "<|", its name, "|>".
     static func forEachWord(_ text: ArraySlice<Unicode.Scalar>, _ body: ([UInt8]) -> Void) {
+        // Made here: lazy globals do not survive a fork (CShims).
+        let contractions = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"].map { Array($0.unicodeScalars) }
+        let specials = ["<|startoftext|>", "<|endoftext|>"].map { Array($0.unicodeScalars) }
         var rest = text
         while let first = rest.first {
             let length: Int
@@ -52,9 +55,6 @@ enum CLIPText {
             rest = rest.dropFirst(length)
         }
     }
-
-    private static let contractions = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"].map { Array($0.unicodeScalars) }
-    private static let specials = ["<|startoftext|>", "<|endoftext|>"].map { Array($0.unicodeScalars) }
 }
 
 private enum WordClass {

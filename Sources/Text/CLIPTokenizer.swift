@@ -34,8 +34,11 @@ public struct CLIPTokenizer: Sendable {
     /// Errors: `.io` for files that are missing, `.format`, `.unsupported`.
     public init(_ folder: Folder, component: String = "tokenizer") throws {
         let files = try TokenizerFiles(folder, component: component)
-        var (vocabulary, merges, mergesName) = try files.model()
-        let special = try files.specialTokens()
+        try self.init(files.model(), files.specialTokens())
+    }
+
+    init(_ model: TokenizerModel, _ special: TokenizerFiles.SpecialTokens) throws {
+        var vocabulary = model.vocabulary
         func id(_ token: AddedToken) throws -> Int {
             guard let id = vocabulary.ids[token.content] else {
                 throw MCMError(
@@ -61,7 +64,8 @@ public struct CLIPTokenizer: Sendable {
         paddingID = try id(special.padding)
         maximumLength = special.maximumLength
         pairs = try BytePairEncoding(
-            vocabulary, merges: merges, unknown: id(special.unknown), complete: Set(added.map(\.id)), name: mergesName)
+            vocabulary, merges: model.merges, unknown: id(special.unknown), complete: Set(added.map(\.id)),
+            name: model.mergesName)
         rawTokens = AddedTokens(added, normalized: false)
         normalizedTokens = AddedTokens(added, normalized: true)
         idCount = (vocabulary.tokens.keys.max() ?? -1) + 1
@@ -118,11 +122,12 @@ public struct CLIPTokenizer: Sendable {
     /// Text that has these tokens, for messages and tests: in lower case, a space after each word. Unknown ids are left
     /// out.
     public func decode(_ ids: some Sequence<Int>) -> String {
+        let byteOf = Dictionary(zip(ByteCharacters.all(), 0...UInt8.max), uniquingKeysWith: { first, _ in first })
         var bytes: [UInt8] = []
         for token in ids.compactMap({ vocabulary.tokens[$0] }) {
             let isLast = token.hasSuffix(BytePairEncoding.endOfWord)
             let text = token.unicodeScalars.dropLast(isLast ? BytePairEncoding.endOfWord.utf8.count : 0)
-            let written = text.compactMap { ByteCharacters.bytes[$0] }
+            let written = text.compactMap { byteOf[$0] }
             bytes += written.count == text.count ? written : Array(String(text).utf8)
             if isLast { bytes.append(UInt8(ascii: " ")) }
         }

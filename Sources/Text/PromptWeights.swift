@@ -21,6 +21,9 @@ public struct PromptWeights: Sendable, Equatable {
 
     public private(set) var runs: [Run] = []
 
+    /// All of one weight, brackets included.
+    public init(plain prompt: String) { runs = prompt.isEmpty ? [] : [Run(text: prompt, weight: 1)] }
+
     /// Every text is a prompt.
     public init(parsing prompt: String) {
         let prompt = Array(prompt.unicodeScalars)

@@ -1,6 +1,13 @@
 import Checkpoint
 import Kernels
 
+/// What `BytePairEncoding` needs. `mergesName` is for messages.
+struct TokenizerModel {
+    let vocabulary: Vocabulary
+    let merges: [(left: String, right: String)]
+    let mergesName: String
+}
+
 /// The files of a tokenizer's folder.
 struct TokenizerFiles {
     /// No model has nearly as many positions.
@@ -26,16 +33,20 @@ struct TokenizerFiles {
 
     // MARK: Vocabulary and merges
 
-    /// What `BytePairEncoding` needs. `mergesName` is for messages.
-    func model() throws -> (vocabulary: Vocabulary, merges: [(left: String, right: String)], mergesName: String) {
+    func model() throws -> TokenizerModel {
         if let model = try whole?.object("model") {
             _ = try model.string("type", default: "BPE", oneOf: ["BPE"])
             _ = try model.string("end_of_word_suffix", oneOf: [BytePairEncoding.endOfWord])
             _ = try model.string("continuing_subword_prefix", default: "", oneOf: [""])
-            return (try Vocabulary(model.object("vocab")), try merges(model), model.name)
+            return TokenizerModel(
+                vocabulary: try Vocabulary(model.object("vocab")), merges: try merges(model), mergesName: model.name)
         }
         let merges = folder.describe(path("merges.txt"))
-        return (try Vocabulary(JSONObject(folder, path("vocab.json"))), try mergesFile(merges), merges)
+        let vocabulary = try Vocabulary(JSONObject(folder, path("vocab.json")))
+        let file = try folder.open(path("merges.txt"))
+        try file.check()
+        return TokenizerModel(
+            vocabulary: vocabulary, merges: try file.withBytes { try Self.merges($0, name: merges) }, mergesName: merges)
     }
 
     /// "merges" of a tokenizer.json: strings "a b", or since tokenizers 0.20 pairs ["a", "b"].
@@ -44,7 +55,7 @@ struct TokenizerFiles {
         return try values.enumerated().map { index, value in
             switch value {
             case .string(let text):
-                if let pair = pair(text[...]) { return pair }
+                if let pair = Self.pair(text[...]) { return pair }
             case .array(let parts):
                 if parts.count == 2, case .string(let left) = parts[0], case .string(let right) = parts[1] {
                     return (left, right)
@@ -55,13 +66,12 @@ struct TokenizerFiles {
         }
     }
 
-    private func mergesFile(_ name: String) throws -> [(left: String, right: String)] {
-        let file = try folder.open(path("merges.txt"))
-        guard file.bytes.count <= 100_000_000 else {
-            throw MCMError(.format, "\(name): has \(file.bytes.count) bytes, expected at most 100000000")
+    /// The contents of a merges.txt.
+    static func merges(_ bytes: UnsafeRawBufferPointer, name: String) throws -> [(left: String, right: String)] {
+        guard bytes.count <= 100_000_000 else {
+            throw MCMError(.format, "\(name): has \(bytes.count) bytes, expected at most 100000000")
         }
-        try file.check()
-        guard let text = file.withBytes({ String(validating: $0, as: UTF8.self) }) else {
+        guard let text = String(validating: bytes, as: UTF8.self) else {
             throw MCMError(.format, "\(name): is no UTF-8 text")
         }
         // By bytes: to Swift, "\r\n" is one character.
@@ -82,7 +92,7 @@ struct TokenizerFiles {
     }
 
     /// Two tokens with a space between.
-    private func pair(_ text: Substring) -> (left: String, right: String)? {
+    private static func pair(_ text: Substring) -> (left: String, right: String)? {
         let space = UInt8(ascii: " ")
         guard let middle = text.utf8.firstIndex(of: space), middle > text.startIndex else { return nil }
         let right = text[text.utf8.index(after: middle)...]

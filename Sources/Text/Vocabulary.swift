@@ -25,6 +25,12 @@ struct Vocabulary: Sendable {
         for (token, id) in ids { try setToken(token, of: id) }
     }
 
+    /// Tokens with ids from 0 on.
+    init(_ list: [String], name: String) throws {
+        self.name = name
+        for (id, token) in list.enumerated() { try add(token, id) }
+    }
+
     /// Adds a token that is not in it yet.
     mutating func add(_ token: String, _ id: Int) throws {
         try setToken(token, of: id)
@@ -41,20 +47,22 @@ struct Vocabulary: Sendable {
 /// How a vocabulary's file writes bytes: those of printable Latin-1 characters as these, others as U+0100 and up.
 enum ByteCharacters {
     /// (256)
-    static let all: [Unicode.Scalar] = {
+    static func all() -> [Unicode.Scalar] {
         var rest: UInt8 = 0
         return (0...UInt8.max).map { byte in
-            switch byte {
-            case 0x21...0x7e, 0xa1...0xac, 0xae...0xff:
-                return Unicode.Scalar(byte)
-            default:
-                defer { rest += 1 }
-                return Unicode.Scalar(0x100 + UInt32(rest)) ?? " "
-            }
+            guard !isPrintable(UInt32(byte)) else { return Unicode.Scalar(byte) }
+            defer { rest += 1 }
+            return Unicode.Scalar(0x100 + UInt32(rest)) ?? " "
         }
-    }()
+    }
 
-    static let bytes = Dictionary(zip(all, 0...UInt8.max), uniquingKeysWith: { first, _ in first })
+    /// The 188 that stand for themselves.
+    static func isPrintable(_ byte: UInt32) -> Bool {
+        switch byte {
+        case 0x21...0x7e, 0xa1...0xac, 0xae...0xff: true
+        default: false
+        }
+    }
 }
 
 /// Foreign text in a message: quoted, and cut where it gets too long.

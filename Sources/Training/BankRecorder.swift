@@ -82,7 +82,8 @@ extension Bank {
         }
         let x = try Tensor(n, header.height, header.width, header.channels, in: workspace)
         fromNCHW(order.data, into: x)
-        let e = try model.unet(x, timesteps: draws.map { Float($0.timestep) }, in: workspace)
+        let e = try model.unet(
+            x, timesteps: draws.map { Float($0.timestep) }, UNetInputs(), in: workspace)
         toNCHW(e, into: order.data)
 
         let memory = try Tensor(1, 1, 1, (header.recordSize + 3) / 4, in: workspace)

@@ -15,11 +15,9 @@ extension Trainer {
     /// Examples from images in pixel space, all of one size, and their conditions.
     ///   conditions  of some modalities, one image per example
     public func batch(images: [ImageView], conditions: [(modality: String, images: [ImageView])]) throws -> Batch {
-        guard let first = images.first else { throw MCMError(.size, "the batch is empty, expected at least one image") }
-        let x0 = try Tensor(images.count, first.height, first.width, base.channels, in: workspace)
-        let order = try Tensor(images.count, base.channels, first.height, first.width, in: workspace)
-        try encode(images, channels: base.channels, into: order.data)
-        fromNCHW(order.data, into: x0)
+        guard !images.isEmpty else { throw MCMError(.size, "the batch is empty, expected at least one image") }
+        let x0 = try base.model?.encode(images, in: workspace)
+            ?? tensor(of: images, channels: base.channels, in: workspace)
         return Batch(x0: x0, planes: try planes(conditions, n: x0.n, h: x0.h, w: x0.w))
     }
 

@@ -55,7 +55,7 @@ func checksum(_ ids: [Int]) -> Int { Int(crc32(ids.map(String.init).joined(separ
 
 /// The bytes of CLIP's smallest vocabulary, without merges but those given; the specials come last.
 func smallFiles(merges: [(String, String)] = []) -> [String: String] {
-    let symbols = ByteCharacters.all.map { String($0) }
+    let symbols = ByteCharacters.all().map { String($0) }
     var tokens = symbols + symbols.map { $0 + "</w>" }
     for (left, right) in merges where !tokens.contains(left + right) { tokens.append(left + right) }
     tokens += ["<|startoftext|>", "<|endoftext|>"]
