@@ -14,7 +14,7 @@ public enum Beginning: Sendable, Equatable {
     /// such models use in place of get_timesteps.
     case distilledStrength(Double)
 
-    public static let first = Beginning.step(0)
+    public static var first: Beginning { .step(0) }
 
     /// How many of `steps` steps are left out; at least one is left.
     public func stepsLeftOut(of steps: Int) throws -> Int {
