@@ -244,9 +244,10 @@ public final class Model: Sendable {
     ///   kind      nil for the model's own
     ///   steps     0 for the default of diffusers' pipelines
     ///   eta       DDIM's share of noise, 0...1
+    ///   beginning where it begins: later than at its first step for image-to-image and inpainting
     ///   options   a JSON object of scheduler options by diffusers' names, before those of the model; nil: none
     public func scheduler(
-        _ kind: SchedulerKind?, steps: Int, eta: Float, options: String? = nil
+        _ kind: SchedulerKind?, steps: Int, eta: Float, from beginning: Beginning = .first, options: String? = nil
     ) throws -> any Scheduler {
         let kind = kind ?? schedulerKind
         var (members, name) = schedulerOptions
@@ -256,7 +257,7 @@ public final class Model: Sendable {
             name = given.name
         }
         if kind == schedulerKind, options == nil {
-            return try kind.scheduler(schedulerConfig, schedule, steps: steps, eta: eta)
+            return try kind.scheduler(schedulerConfig, schedule, steps: steps, eta: eta, from: beginning)
         }
         let config = try SchedulerConfig(JSONObject(.object(members), name: name), for: kind)
         guard config.varianceType.isLearned == schedulerConfig.varianceType.isLearned else {
@@ -265,7 +266,7 @@ public final class Model: Sendable {
                 "\(name): \"variance_type\" is \"\(config.varianceType.rawValue)\", expected one that "
                     + "\(schedulerConfig.varianceType.isLearned ? "is" : "is not") learned, as the model's")
         }
-        return try kind.scheduler(config, NoiseSchedule(config), steps: steps, eta: eta)
+        return try kind.scheduler(config, NoiseSchedule(config), steps: steps, eta: eta, from: beginning)
     }
 
     /// The number of floats in a batch of samples (or of predictions). Throws `.size` for a size that the network does

@@ -11,12 +11,12 @@ public struct DDIMScheduler: Scheduler {
 
     /// eta: 0 is deterministic, 1 has DDPM's noise.
     public init(
-        _ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, eta: Float = 0,
+        _ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int = 0, eta: Float = 0,
         useClippedModelOutput: Bool = false
     ) throws {
         (self.config, self.schedule) = (config, schedule)
         (self.eta, self.useClippedModelOutput) = (eta, useClippedModelOutput)
-        timesteps = try spacedTimesteps(config, steps: steps)
+        timesteps = try begun(spacedTimesteps(config, steps: steps), at: begin)
         stride = config.numTrainTimesteps / steps
     }
 

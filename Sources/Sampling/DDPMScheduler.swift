@@ -7,9 +7,9 @@ public struct DDPMScheduler: Scheduler {
     public let timesteps: [Int]
     private let config: SchedulerConfig
 
-    public init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    public init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int = 0) throws {
         (self.config, self.schedule) = (config, schedule)
-        timesteps = try spacedTimesteps(config, steps: steps)
+        timesteps = try begun(spacedTimesteps(config, steps: steps), at: begin)
     }
 
     public func needsNoise(_ index: Int) -> Bool { timesteps[index] > 0 }

@@ -21,9 +21,10 @@ struct DPMSolverMultistepScheduler: Scheduler {
     let schedule: NoiseSchedule
     private let config: SchedulerConfig
     private let sigmas: Sigmas
+    /// Where each step begins, and where the last one ends.
     private let levels: [NoiseLevel]
 
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         (self.config, self.schedule) = (config, schedule)
         guard config.algorithmType.predictsX0 || config.finalSigmasType == .sigmaMin else {
             throw MCMError(
@@ -37,12 +38,15 @@ struct DPMSolverMultistepScheduler: Scheduler {
                 .unsupported,
                 "solver_order is \(config.solverOrder), expected 1 to \(config.algorithmType == .sdeDPMSolver ? 2 : 3)")
         }
-        sigmas = try Sigmas(multistep: config, schedule, steps: steps, kind: .dpmSolverMultistep)
+        sigmas = try Sigmas(multistep: config, schedule, steps: steps, begin: begin, kind: .dpmSolverMultistep)
         if config.solverOrder > 1 { try sigmas.checkFalling() }
-        levels = sigmas.values.map { NoiseLevel($0) }
+        levels = sigmas.values.dropFirst(begin).map { NoiseLevel($0) }
     }
 
     var timesteps: [Int] { sigmas.timesteps }
+    func noiseScales(_ index: Int) -> (sample: Float, noise: Float) {
+        index < timesteps.count ? (levels[index].alpha, levels[index].sigma) : (1, 0)
+    }
     /// The predictions of the last steps, that of step i in place i % solverOrder.
     var historyCount: Int { config.solverOrder }
 
@@ -52,7 +56,7 @@ struct DPMSolverMultistepScheduler: Scheduler {
     private func order(_ index: Int) -> Int {
         // The last step may go nowhere, and higher orders divide by its length.
         if levels[index + 1].lambda == levels[index].lambda { return 1 }
-        let (left, isShort) = (sigmas.count - index, sigmas.count < 15)
+        let (left, isShort) = (sigmas.count - index, sigmas.begin + sigmas.count < 15)
         if left == 1, config.eulerAtFinal || config.lowerOrderFinal && isShort || config.finalSigmasType == .zero {
             return 1
         }

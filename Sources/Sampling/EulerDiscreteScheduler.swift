@@ -4,6 +4,8 @@ import Kernels
 protocol SigmaScheduler: Scheduler {
     var config: SchedulerConfig { get }
     var sigmas: Sigmas { get }
+    /// The noise level of the sample at the beginning of a step.
+    func sigma(_ index: Int) -> Float
 }
 
 extension SigmaScheduler {
@@ -13,10 +15,15 @@ extension SigmaScheduler {
         let largest = sigmas.values.max() ?? 1
         return config.timestepSpacing == .leading ? (largest * largest + 1).squareRoot() : largest
     }
-    func inputScale(_ index: Int) -> Float { inputScale(sigma: sigmas.values[index]) }
+    func sigma(_ index: Int) -> Float { sigmas[index] }
+    func inputScale(_ index: Int) -> Float {
+        let sigma = sigma(index)
+        return 1 / (sigma * sigma + 1).squareRoot()
+    }
+    func noiseScales(_ index: Int) -> (sample: Float, noise: Float) {
+        (1, index < timesteps.count ? sigma(index) : 0)
+    }
     func noiseScales(timestep: Int) -> (sample: Float, noise: Float) { (1, sigmas.training[timestep]) }
-
-    func inputScale(sigma: Float) -> Float { 1 / (sigma * sigma + 1).squareRoot() }
 
     /// The predicted x_0 at a noise level.
     func predictOriginal(at sigma: Float, _ input: StepInput, into output: StepOutput) {
@@ -57,15 +64,15 @@ struct EulerDiscreteScheduler: SigmaScheduler {
     let config: SchedulerConfig
     let sigmas: Sigmas
 
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         (self.config, self.schedule) = (config, schedule)
-        sigmas = try Sigmas(config, schedule, steps: steps)
+        sigmas = try Sigmas(config, schedule, steps: steps, begin: begin)
     }
 
     func needsNoise(_ index: Int) -> Bool { false }
 
     func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
-        let (sigma, next) = (sigmas.values[index], sigmas.values[index + 1])
+        let (sigma, next) = (sigmas[index], sigmas[index + 1])
         predictOriginal(at: sigma, input, into: output)
         follow(from: sigma, to: next, input, output)
     }
@@ -78,7 +85,7 @@ struct EulerAncestralDiscreteScheduler: SigmaScheduler {
     let config: SchedulerConfig
     let sigmas: Sigmas
 
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         guard config.predictionType != .sample else {
             throw MCMError(
                 .unsupported,
@@ -86,14 +93,14 @@ struct EulerAncestralDiscreteScheduler: SigmaScheduler {
                     + SchedulerKind.eulerAncestral.rawValue)
         }
         (self.config, self.schedule) = (config, schedule)
-        sigmas = try Sigmas(config, schedule, steps: steps)
+        sigmas = try Sigmas(config, schedule, steps: steps, begin: begin)
     }
 
     /// The last step draws too, and adds nothing of it.
     func needsNoise(_ index: Int) -> Bool { true }
 
     func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
-        let (sigma, next) = (sigmas.values[index], sigmas.values[index + 1])
+        let (sigma, next) = (sigmas[index], sigmas[index + 1])
         predictOriginal(at: sigma, input, into: output)
         let up = (next * next * (sigma * sigma - next * next) / (sigma * sigma)).squareRoot()
         let down = max(next * next - up * up, 0).squareRoot()

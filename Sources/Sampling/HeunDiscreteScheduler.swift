@@ -9,20 +9,20 @@ struct HeunDiscreteScheduler: SigmaScheduler {
     /// The sample at the step's beginning, and the slope dx / dsigma there.
     let historyCount = 2
 
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         (self.config, self.schedule) = (config, schedule)
-        let sigmas = try Sigmas(config, schedule, steps: steps)
+        let sigmas = try Sigmas(config, schedule, steps: steps, begin: begin)
         self.sigmas = sigmas
-        let order = (0..<(2 * steps - 1)).map { ($0 + 1) / 2 }
+        let order = (0..<(2 * sigmas.count - 1)).map { ($0 + 1) / 2 }
         timesteps = order.map { sigmas.timesteps[$0] }
         modelTimesteps = order.map { sigmas.modelTimesteps[$0] }
     }
 
     func needsNoise(_ index: Int) -> Bool { false }
-    func inputScale(_ index: Int) -> Float { inputScale(sigma: sigmas.values[(index + 1) / 2]) }
+    func sigma(_ index: Int) -> Float { sigmas[(index + 1) / 2] }
 
     func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
-        let (start, end) = (sigmas.values[index / 2], sigmas.values[index / 2 + 1])
+        let (start, end) = (sigmas[index / 2], sigmas[index / 2 + 1])
         if index % 2 == 0 {
             predictOriginal(at: start, input, into: output)
             history[0].update(from: input.sample, count: input.count)

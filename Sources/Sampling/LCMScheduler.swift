@@ -7,8 +7,10 @@ struct LCMScheduler: Scheduler {
     let timesteps: [Int]
     private let config: SchedulerConfig
 
-    /// Of the timesteps that the model was distilled at, `steps` at even distances.
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    /// Of the timesteps that the model was distilled at, or of the first share of them, `steps` at even distances.
+    init(
+        _ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int, strength: Double = 1
+    ) throws {
         (self.config, self.schedule) = (config, schedule)
         let original = config.originalInferenceSteps
         guard (1...config.numTrainTimesteps).contains(original) else {
@@ -16,14 +18,17 @@ struct LCMScheduler: Scheduler {
                 .invalidArgument,
                 "original_inference_steps is \(original), expected 1 to the \(config.numTrainTimesteps) of training")
         }
-        guard (1...original).contains(steps) else {
+        let share = try Beginning.share(strength, of: original)
+        guard steps > 0, steps <= share else {
+            let which = share < original ? " at a strength of \(strength)" : ""
             throw MCMError(
-                .invalidArgument, "\(steps) steps, expected 1 to the \(original) of original_inference_steps")
+                .invalidArgument,
+                "\(steps) steps, expected 1 to the \(share) of original_inference_steps\(which)")
         }
         let stride = config.numTrainTimesteps / original
-        let step = Double(original) / Double(steps)
-        timesteps = try checked(
-            (0..<steps).map { i in (original - Int(Double(i) * step)) * stride - 1 }, config)
+        let step = Double(share) / Double(steps)
+        let spaced = (0..<steps).map { i in (share - Int(Double(i) * step)) * stride - 1 }
+        timesteps = try begun(checked(spaced, config), at: begin)
     }
 
     func needsNoise(_ index: Int) -> Bool { index + 1 < timesteps.count }

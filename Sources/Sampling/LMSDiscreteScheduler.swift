@@ -6,19 +6,19 @@ struct LMSDiscreteScheduler: SigmaScheduler {
     /// The last four slopes dx / dsigma, that of step i in place i % 4.
     let historyCount = 4
 
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         (self.config, self.schedule) = (config, schedule)
-        sigmas = try Sigmas(config, schedule, steps: steps)
+        sigmas = try Sigmas(config, schedule, steps: steps, begin: begin)
         try sigmas.checkFalling()
     }
 
     func needsNoise(_ index: Int) -> Bool { false }
 
     func step(_ index: Int, _ input: StepInput, history: [UnsafeMutablePointer<Float>], into output: StepOutput) {
-        let sigma = sigmas.values[index]
+        let sigma = sigmas[index]
         predictOriginal(at: sigma, input, into: output)
         slope(at: sigma, input, output, into: history[index % historyCount])
-        let slopes = coefficients(index).enumerated().map { k, weight in
+        let slopes = coefficients(index).prefix(index + 1).enumerated().map { k, weight in
             Term(weight, history[(index - k) % historyCount])
         }
         weightedSum(slopes + [Term(1, input.sample)], count: input.count, into: output.sample)
@@ -26,10 +26,13 @@ struct LMSDiscreteScheduler: SigmaScheduler {
 
     /// What the slopes of steps index, index - 1 ... weigh: the integrals over the step of the polynomials that are 1
     /// at one of their sigmas and 0 at the others. Two points of Gauss's rule are exact for cubics.
+    ///
+    /// As in diffusers, the order counts steps that were left out too: in a run begun later the first three steps lack
+    /// slopes that their coefficients are meant for, and are not as long as they should be.
     private func coefficients(_ index: Int) -> [Float] {
-        let order = min(index + 1, historyCount)
-        let nodes = (0..<order).map { Double(sigmas.values[index - $0]) }
-        let (start, end) = (Double(sigmas.values[index]), Double(sigmas.values[index + 1]))
+        let order = min(sigmas.begin + index + 1, historyCount)
+        let nodes = (0..<order).map { Double(sigmas[index - $0]) }
+        let (start, end) = (Double(sigmas[index]), Double(sigmas[index + 1]))
         let (middle, half) = ((start + end) / 2, (end - start) / 2)
         return (0..<order).map { k in
             let values = [-1, 1].map { sign in

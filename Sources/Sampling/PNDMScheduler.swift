@@ -2,6 +2,10 @@ import Kernels
 
 /// Pseudo numerical methods of Liu et al. 2022, as diffusers' PNDMScheduler: a linear multistep method on predictions
 /// of the noise, begun by three Runge-Kutta steps of four evaluations, or, with skip_prk_steps, at lower orders.
+///
+/// With skip_prk_steps the second evaluation repeats the first step, so that its timestep is in the list twice. diffusers
+/// repeats the first step of a run begun later too, where no timestep is there twice: from then on the sample is one step
+/// noisier than the timesteps say. So it is here, for equal images from the folders that name this class.
 struct PNDMScheduler: Scheduler {
     let schedule: NoiseSchedule
     let timesteps: [Int]
@@ -13,7 +17,7 @@ struct PNDMScheduler: Scheduler {
     /// a Runge-Kutta step; and a place for the combined prediction.
     let historyCount = 8
 
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         guard config.predictionType != .sample else {
             throw MCMError(
                 .unsupported,
@@ -26,11 +30,18 @@ struct PNDMScheduler: Scheduler {
         if config.skipPRKSteps {
             // The second step is taken twice: first to see where it leads, then with the mean of both slopes.
             prkCount = 0
-            timesteps = steps > 1 ? [spaced[0], spaced[1]] + spaced[1...] : spaced
+            timesteps = try begun(steps > 1 ? [spaced[0], spaced[1]] + spaced[1...] : spaced, at: begin)
         } else {
             guard steps >= 4 else {
                 throw MCMError(
                     .invalidArgument, "\(steps) steps, expected at least 4 of a PNDMScheduler without skip_prk_steps")
+            }
+            guard begin == 0 else {
+                // diffusers does them from where the whole run begins, on a sample from further on.
+                throw MCMError(
+                    .unsupported,
+                    "begins at step \(begin), expected 0 of a PNDMScheduler without skip_prk_steps: its first steps are "
+                        + "Runge-Kutta's and cannot be left out")
             }
             prkCount = 12
             var timesteps: [Int] = []

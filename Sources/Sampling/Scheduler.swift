@@ -4,6 +4,7 @@ import Kernels
 /// the number of the step and what is kept from step to step belong to the caller.
 ///
 /// A step is one evaluation of the network, so that some runs have more steps than were asked for, as in diffusers.
+/// Of a run that begins later (`Beginning`), steps count from the first that is left.
 public protocol Scheduler: Sendable {
     var schedule: NoiseSchedule { get }
     /// One per step: whole, for schedulers whose timesteps are not.
@@ -11,11 +12,13 @@ public protocol Scheduler: Sendable {
     /// One per step: what the network is told.
     var modelTimesteps: [Float] { get }
 
-    /// x_T is this times normal noise.
+    /// x_T, where a whole run begins, is this times normal noise.
     var initNoiseSigma: Float { get }
     /// The network's input at step `index` is this times x_t.
     func inputScale(_ index: Int) -> Float
-    /// x_t = sample * x_0 + noise * noise.
+    /// At the beginning of step `index`, x_t = sample * x_0 + noise * noise; after the last step x_0 alone is left.
+    func noiseScales(_ index: Int) -> (sample: Float, noise: Float)
+    /// The same at any timestep of training.
     func noiseScales(timestep: Int) -> (sample: Float, noise: Float)
 
     /// Whether step `index` wants noise.
@@ -37,13 +40,25 @@ extension Scheduler {
     public var modelTimesteps: [Float] { timesteps.map { Float($0) } }
     public var initNoiseSigma: Float { 1 }
     public func inputScale(_ index: Int) -> Float { 1 }
+    public func noiseScales(_ index: Int) -> (sample: Float, noise: Float) {
+        index < timesteps.count ? noiseScales(timestep: timesteps[index]) : (1, 0)
+    }
     public func noiseScales(timestep: Int) -> (sample: Float, noise: Float) {
         let alpha = schedule.alphasCumprod[timestep]
         return (alpha.squareRoot(), (1 - alpha).squareRoot())
     }
     public var historyCount: Int { 0 }
 
-    /// x_t from x_0 and noise.
+    /// x at the beginning of step `index`, or after the last one, from x_0 and noise.
+    public func addNoise(
+        _ x0: UnsafePointer<Float>, _ noise: UnsafePointer<Float>, step index: Int, count: Int,
+        into x: UnsafeMutablePointer<Float>
+    ) {
+        let scales = noiseScales(index)
+        weightedSum([Term(scales.sample, x0), Term(scales.noise, noise)], count: count, into: x)
+    }
+
+    /// The same at any timestep of training.
     public func addNoise(
         _ x0: UnsafePointer<Float>, _ noise: UnsafePointer<Float>, timestep: Int, count: Int,
         into x: UnsafeMutablePointer<Float>

@@ -59,27 +59,38 @@ public enum SchedulerKind: String, Sendable, CaseIterable {
         }
     }
 
-    /// A run of `steps` steps, 0 for the default.
+    /// A run of `steps` steps, 0 for the default, or of those of them that a later beginning leaves.
     ///   eta   DDIM's share of noise, 0...1
     public func scheduler(
-        _ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, eta: Float = 0
+        _ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, eta: Float = 0,
+        from beginning: Beginning = .first
     ) throws -> any Scheduler {
         guard eta >= 0, eta <= 1 else { throw MCMError(.invalidArgument, "eta is \(eta), expected 0 to 1") }
         guard eta == 0 || self == .ddim else {
             throw MCMError(.invalidArgument, "eta is \(eta), expected 0 for a \(rawValue)")
         }
         let steps = steps > 0 ? steps : min(defaultSteps, config.numTrainTimesteps)
+        let begin = try beginning.stepsLeftOut(of: steps)
+        var strength = 1.0
+        if case .distilledStrength(let share) = beginning {
+            guard self == .lcm else {
+                throw MCMError(
+                    .invalidArgument,
+                    "a strength of distilled timesteps is for an LCMScheduler, not a \(rawValue)")
+            }
+            strength = share
+        }
         switch self {
-        case .ddpm: return try DDPMScheduler(config, schedule, steps: steps)
-        case .ddim: return try DDIMScheduler(config, schedule, steps: steps, eta: eta)
-        case .pndm: return try PNDMScheduler(config, schedule, steps: steps)
-        case .lms: return try LMSDiscreteScheduler(config, schedule, steps: steps)
-        case .euler: return try EulerDiscreteScheduler(config, schedule, steps: steps)
-        case .eulerAncestral: return try EulerAncestralDiscreteScheduler(config, schedule, steps: steps)
-        case .heun: return try HeunDiscreteScheduler(config, schedule, steps: steps)
-        case .dpmSolverMultistep: return try DPMSolverMultistepScheduler(config, schedule, steps: steps)
-        case .uniPC: return try UniPCMultistepScheduler(config, schedule, steps: steps)
-        case .lcm: return try LCMScheduler(config, schedule, steps: steps)
+        case .ddpm: return try DDPMScheduler(config, schedule, steps: steps, begin: begin)
+        case .ddim: return try DDIMScheduler(config, schedule, steps: steps, begin: begin, eta: eta)
+        case .pndm: return try PNDMScheduler(config, schedule, steps: steps, begin: begin)
+        case .lms: return try LMSDiscreteScheduler(config, schedule, steps: steps, begin: begin)
+        case .euler: return try EulerDiscreteScheduler(config, schedule, steps: steps, begin: begin)
+        case .eulerAncestral: return try EulerAncestralDiscreteScheduler(config, schedule, steps: steps, begin: begin)
+        case .heun: return try HeunDiscreteScheduler(config, schedule, steps: steps, begin: begin)
+        case .dpmSolverMultistep: return try DPMSolverMultistepScheduler(config, schedule, steps: steps, begin: begin)
+        case .uniPC: return try UniPCMultistepScheduler(config, schedule, steps: steps, begin: begin)
+        case .lcm: return try LCMScheduler(config, schedule, steps: steps, begin: begin, strength: strength)
         }
     }
 }

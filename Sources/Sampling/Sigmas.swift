@@ -5,9 +5,11 @@ import Kernels
 ///
 /// In diffusers numpy computes them, in float64 except for the training schedule and its logarithms; so it is here.
 struct Sigmas: Sendable {
-    /// Where each step begins, and at the end where the last one ends.
+    /// Where each step of the whole run begins, and at the end where the last one ends.
     let values: [Float]
-    /// One per step.
+    /// How many of its steps are left out.
+    let begin: Int
+    /// One per step that is left.
     let modelTimesteps: [Float]
     /// The same, whole.
     let timesteps: [Int]
@@ -15,7 +17,7 @@ struct Sigmas: Sendable {
     let training: [Float]
 
     /// Those of LMS, Euler and Heun: timesteps may be fractional, and other spacings cover the range of these.
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         training = try Self.training(config, schedule)
         var times: [Double]
         if config.timestepSpacing == .linspace {
@@ -39,15 +41,18 @@ struct Sigmas: Sendable {
         }
         sigmas.append(config.finalSigmasType == .sigmaMin ? Double(training[0]) : 0)
         values = sigmas.map { Float($0) }
-        modelTimesteps =
+        self.begin = begin
+        modelTimesteps = try begun(
             config.timestepType == .continuous && config.predictionType == .vPrediction
-            ? values.prefix(steps).map { 0.25 * Glibc.log($0) } : times.map { Float($0) }
+                ? values.prefix(steps).map { 0.25 * Glibc.log($0) } : times.map { Float($0) }, at: begin)
         timesteps = try Self.whole(modelTimesteps.map { Double(max($0, 0).rounded()) })
         try checkFinite()
     }
 
     /// Those of the multistep solvers: timesteps are whole, and other spacings cover the whole training schedule.
-    init(multistep config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, kind: SchedulerKind) throws {
+    init(
+        multistep config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int, kind: SchedulerKind
+    ) throws {
         training = try Self.training(config, schedule)
         // Training timesteps whose lambda = -log(sigma) is below the threshold are left out; sigma grows with t.
         let clipped = training.count { sigma in -Glibc.log(sigma) < Float(config.lambdaMinClipped) }
@@ -67,18 +72,24 @@ struct Sigmas: Sendable {
         let sigmaMin = kind == .uniPC && config.sigmaSpacing != .timesteps ? sigmas[sigmas.count - 1] : final
         sigmas.append(config.finalSigmasType == .sigmaMin ? sigmaMin : 0)
         values = sigmas.map { Float($0) }
-        (timesteps, modelTimesteps) = (whole, whole.map { Float($0) })
+        self.begin = begin
+        timesteps = try begun(whole, at: begin)
+        modelTimesteps = timesteps.map { Float($0) }
         try checkFinite()
     }
 
+    /// Steps that are left.
     var count: Int { timesteps.count }
+    /// Where step `index` begins; negative for those left out.
+    subscript(index: Int) -> Float { values[begin + index] }
 
     /// Throws unless sigma falls with every step, as what divides by its differences needs.
     func checkFalling() throws {
-        for i in 0..<max(count - 1, 0) where values[i + 1] >= values[i] {
+        let total = begin + count
+        for i in 0..<max(total - 1, 0) where values[i + 1] >= values[i] {
             throw MCMError(
                 .invalidArgument,
-                "\(count) steps: sigma is \(values[i]) at step \(i) and \(values[i + 1]) at the next, expected it to "
+                "\(total) steps: sigma is \(values[i]) at step \(i) and \(values[i + 1]) at the next, expected it to "
                     + "fall; take fewer steps")
         }
     }

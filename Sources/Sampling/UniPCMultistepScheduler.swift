@@ -7,9 +7,10 @@ struct UniPCMultistepScheduler: Scheduler {
     let schedule: NoiseSchedule
     private let config: SchedulerConfig
     private let sigmas: Sigmas
+    /// Where each step begins, and where the last one ends.
     private let levels: [NoiseLevel]
 
-    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int) throws {
+    init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         (self.config, self.schedule) = (config, schedule)
         // At sigma = 0 only the first order of x_0 is finite.
         guard
@@ -21,12 +22,15 @@ struct UniPCMultistepScheduler: Scheduler {
                 "final_sigmas_type is \"zero\", expected \"sigma_min\" unless predict_x0 and lower_order_final are true"
             )
         }
-        sigmas = try Sigmas(multistep: config, schedule, steps: steps, kind: .uniPC)
+        sigmas = try Sigmas(multistep: config, schedule, steps: steps, begin: begin, kind: .uniPC)
         if config.solverOrder > 1 { try sigmas.checkFalling() }
-        levels = sigmas.values.map { NoiseLevel($0) }
+        levels = sigmas.values.dropFirst(begin).map { NoiseLevel($0) }
     }
 
     var timesteps: [Int] { sigmas.timesteps }
+    func noiseScales(_ index: Int) -> (sample: Float, noise: Float) {
+        index < timesteps.count ? (levels[index].alpha, levels[index].sigma) : (1, 0)
+    }
     /// The predictions of this step and the solverOrder before it, that of step i in place i % (solverOrder + 1); then
     /// the corrected samples of this step and the one before.
     var historyCount: Int { config.solverOrder + 3 }
@@ -52,7 +56,7 @@ struct UniPCMultistepScheduler: Scheduler {
             for i in 0..<input.count { model(index)[i] = prediction.epsilon(input.sample[i], input.prediction[i]) }
         }
 
-        if index > 0, !config.disableCorrector.contains(index - 1) {
+        if index > 0, !config.disableCorrector.contains(sigmas.begin + index - 1) {
             let order = order(index - 1)
             let c = coefficients(from: index - 1, order: order, corrects: true)
             weightedSum(

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare libmcm with the installed diffusers and torch, live, through the C ABI.
 
-    python parity.py --library build/libmcm.so [--seed 0] [randn unets schedulers solvers end-to-end]
+    python parity.py --library build/libmcm.so [--seed 0] [randn unets schedulers solvers begun end-to-end]
 
 Random networks, scheduler configurations and draws are run on both sides; a table shows the relative error
 ||out - ref|| / ||ref|| of each and its bound, and the exit status is 1 if one is exceeded.
@@ -20,6 +20,7 @@ import inspect
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
@@ -612,7 +613,7 @@ def check_solvers(library, report, rng, count=150):
 
 def solver_bound(config):
     third = config.get("solver_order") == 3
-    if config.beta_schedule == "squaredcos_cap_v2" or config.get("rescale_betas_zero_snr") or (
+    if config["beta_schedule"] == "squaredcos_cap_v2" or config.get("rescale_betas_zero_snr") or (
             third and config.get("use_beta_sigmas")):
         return ILL_CONDITIONED_BOUND
     return THIRD_ORDER_BOUND if third else SOLVER_BOUND
@@ -628,6 +629,55 @@ def finite_run(scheduler, steps):
         return bool(x.isfinite().all())
     except (IndexError, ValueError, ZeroDivisionError):
         return False
+
+
+# ---------------------------------------------------------------- runs that begin later
+
+def random_begun_run(rng, seed):
+    """A case of make_begun.py, its tensors, and what it is; None if diffusers makes no finite run of it."""
+    from make_begun import begun_run, leaving
+    scheduler, steps = random_solver(rng) if rng.random() < 0.8 else random_scheduler(rng)
+    if scheduler.config.get("variance_type") in ("learned", "learned_range"):
+        return None
+    if scheduler.config.get("skip_prk_steps") is False:     # Runge-Kutta steps cannot be left out
+        scheduler = type(scheduler).from_config(scheduler.config, skip_prk_steps=True)
+    strength = rng.choice([rng.uniform(1 / steps, 1), rng.uniform(1 / steps, 1), leaving(1, steps), leaving(2, steps)])
+    eta = rng.choice([0.0, 0.5]) if isinstance(scheduler, DDIMScheduler) else 0.0
+    distilled = type(scheduler).__name__ == "LCMScheduler" and rng.random() < 0.5
+    try:
+        case, tensors = begun_run(scheduler, steps, strength, eta, seed, distilled, [2, 3, rng.randint(1, 8), 6])
+    except (IndexError, ValueError, ZeroDivisionError):
+        return None
+    name = f"{steps} steps, strength {strength:.3f}{' of the distilled' if distilled else ''}, {describe(scheduler)}"
+    return (case, tensors, name) if all(t.isfinite().all() for t in tensors.values()) else None
+
+
+def check_begun(library, report, rng, count=150):
+    """Runs of all schedulers from an image with noise at a later step. The C ABI has none yet, so the Swift tests do
+    them."""
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    sys.path.append(os.path.join(root, "Tests", "Fixtures"))
+    from make_fixtures import write
+    runs = []
+    while len(runs) < count:
+        run = random_begun_run(rng, rng.randrange(2 ** 31))
+        if run is not None:
+            runs.append(run)
+    with tempfile.TemporaryDirectory() as folder:
+        for i, (case, _, _) in enumerate(runs):
+            case["name"] = str(i)
+        write(folder, "begun", {f"{i}{suffix}": t for i, (_, tensors, _) in enumerate(runs)
+                                for suffix, t in tensors.items()}, [case for case, _, _ in runs])
+        command = ["swift", "test", "-c", "release", "-Xswiftc", "-enable-testing", "--filter", "randomRuns"]
+        output = subprocess.run(command, cwd=root, env={**os.environ, "MCM_PARITY": folder}, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+    results = {line.split()[1]: line.split(maxsplit=3)[2:] for line in output.splitlines() if line.startswith("run ")}
+    if not results:
+        print(output)
+    for i, (case, _, name) in enumerate(runs):
+        word, rest = results.get(str(i), ("refused", "no result"))
+        report.add("begun", f"{i}: {name}{'' if word == 'error' else ': ' + rest}",
+                   float(rest) if word == "error" else float("inf"), solver_bound(case["config"]))
 
 
 # ---------------------------------------------------------------- end to end
@@ -656,7 +706,7 @@ def check_end_to_end(library, report, rng, folder, batch=2):
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     checks = {"randn": check_randn, "unets": check_unets, "schedulers": check_schedulers, "solvers": check_solvers,
-              "end-to-end": check_end_to_end}
+              "begun": check_begun, "end-to-end": check_end_to_end}
     parser = argparse.ArgumentParser(description="Compare libmcm with diffusers through the C ABI.")
     parser.add_argument("checks", nargs="*", help=f"which ones (default: all): {', '.join(checks)}")
     parser.add_argument("--library", required=True, help="path of libmcm.so")
