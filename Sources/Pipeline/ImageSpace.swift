@@ -1,5 +1,6 @@
 import Images
 import Kernels
+import Networks
 
 // Between images, samples and 8-bit pixels.
 

@@ -77,7 +77,8 @@ public final class Model: Sendable {
     init(_ files: any ModelFiles, _ options: Options) throws {
         threads = options.threads > 0 ? options.threads : usableCPUs
         let index = files.index
-        kind = try ModelKind(index)
+        let kind = try ModelKind(index)
+        self.kind = kind
 
         let scheduler = try files.config("scheduler")
         // DDIMPipeline turns whatever scheduler it gets into a DDIMScheduler.

@@ -1,6 +1,7 @@
 import Checkpoint
 import Glibc
 import Kernels
+import Networks
 import Pipeline
 
 extension Bank {
@@ -69,21 +70,20 @@ extension Bank {
             let t = span.lowerBound + min(Int(generator.uniform64() * Double(span.count)), span.count - 1)
             return (timestep: t, seed: mix(header.seed, ~UInt64(number)) & 0xffff_ffff)
         }
-        // (n, c, h, w), as the model's callers have it
+        // Noise and what is recorded are (n, c, h, w), as the model's callers have it.
+        let x = try dataset.samples(images, channels: header.channels, in: workspace)
         let order = try Tensor(n, header.channels, header.height, header.width, in: workspace)
-        let noise = try Tensor(n, header.channels, header.height, header.width, in: workspace)
-        try dataset.samples(images, channels: header.channels, into: order.data)
+        let noise = try Tensor(n, header.height, header.width, header.channels, in: workspace)
         for i in 0..<n {
             var generator = Generator(seed: draws[i].seed)
-            generator.normal(into: noise.image(i).data, count: size)
-            model.schedule.addNoise(
-                order.image(i).data, noise.image(i).data, timestep: draws[i].timestep, count: size,
-                into: order.image(i).data)
+            generator.normal(into: order.image(i).data, count: size)
         }
-        let x = try Tensor(n, header.height, header.width, header.channels, in: workspace)
-        fromNCHW(order.data, into: x)
-        let e = try model.unet(
-            x, timesteps: draws.map { Float($0.timestep) }, UNetInputs(), in: workspace)
+        fromNCHW(order.data, into: noise)
+        for i in 0..<n {
+            model.schedule.addNoise(
+                x.image(i).data, noise.image(i).data, timestep: draws[i].timestep, count: size, into: x.image(i).data)
+        }
+        let e = try model.unet(x, timesteps: draws.map { Float($0.timestep) }, UNetInputs(), in: workspace)
         toNCHW(e, into: order.data)
 
         let memory = try Tensor(1, 1, 1, (header.recordSize + 3) / 4, in: workspace)

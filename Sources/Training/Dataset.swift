@@ -139,13 +139,15 @@ public final class Dataset: Sendable {
 
     /// x_0 of some examples alone.
     ///   channels  of the model
-    func samples(_ indices: [Int], channels: Int, into samples: UnsafeMutablePointer<Float>) throws {
+    ///   returns   (examples, height, width, channels)
+    func samples(_ indices: [Int], channels: Int, in workspace: Workspace) throws -> Tensor {
         try check(channels: channels)
-        if isEncoded {
-            try withSamples(indices) { samples.update(from: $0, count: indices.count * channels * height * width) }
-        } else {
-            try withImages("images", indices) { try encode($0, channels: channels, into: samples) }
+        guard isEncoded else {
+            return try withImages("images", indices) { try tensor(of: $0, channels: channels, in: workspace) }
         }
+        let x = try Tensor(indices.count, height, width, channels, in: workspace)
+        try withSamples(indices) { fromNCHW($0, into: x) }
+        return x
     }
 
     func check(channels: Int) throws {
