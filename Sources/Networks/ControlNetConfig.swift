@@ -30,9 +30,6 @@ public struct ControlNetConfig: Sendable {
         if encoder.mid == nil {
             throw json.error("mid_block_type", expected: "\"UNetMidBlock2DCrossAttn\" or \"UNetMidBlock2D\"")
         }
-        if encoder.classEmbedType == "simple_projection" {
-            throw json.error("class_embed_type", expected: "\"projection\"", kind: .unsupported)
-        }
         // diffusers makes this projection of the text but does not use it.
         for key in ["encoder_hid_dim", "encoder_hid_dim_type"] { try json.refuseUnless(key, in: []) }
         try json.rejectUnknown(harmless: UNetEncoderConfig.harmless)

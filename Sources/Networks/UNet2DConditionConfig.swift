@@ -17,7 +17,8 @@ public struct UNet2DConditionConfig: Sendable {
     /// Reads a config.json. Unknown options are refused: they would change the arithmetic.
     public init(_ json: JSONObject) throws {
         let size = UNetEncoderConfig.size
-        encoder = try UNetEncoderConfig(json)
+        encoder = try UNetEncoderConfig(
+            json, classEmbedTypes: ["timestep", "identity", "projection", "simple_projection"])
         encoder.convInKernel = try json.oddKernel("conv_in_kernel")
         encoder.timeCondProjDim = try json.optionalInt("time_cond_proj_dim", in: size)
         encoder.timeEmbeddingDim = try json.optionalInt("time_embedding_dim", in: size) ?? encoder.timeEmbeddingDim

@@ -31,7 +31,9 @@ struct UNetEncoderConfig {
     /// Of numbers of fewer bits, and of embeddings that are refused.
     static var harmless: Set<String> { ["upcast_attention", "addition_embed_type_num_heads"] }
 
-    init(_ json: JSONObject) throws {
+    init(
+        _ json: JSONObject, classEmbedTypes: [String] = ["timestep", "identity", "projection"]
+    ) throws {
         let size = Self.size
         inChannels = try json.int("in_channels", default: 4, in: size)
         freqShift = try json.double("freq_shift", default: 0)
@@ -44,8 +46,7 @@ struct UNetEncoderConfig {
             try json.string("resnet_time_scale_shift", default: "default", oneOf: ["default", "scale_shift"])
             == "scale_shift"
         numClassEmbeds = try json.optionalInt("num_class_embeds", in: 1...(1 << 24))
-        classEmbedType = try json.optionalString(
-            "class_embed_type", oneOf: ["timestep", "identity", "projection", "simple_projection"])
+        classEmbedType = try json.optionalString("class_embed_type", oneOf: classEmbedTypes)
         projectionInputDim = try json.optionalInt("projection_class_embeddings_input_dim", in: size)
         let hasAddedTime = try json.optionalString("addition_embed_type", oneOf: ["text_time"]) != nil
         let additionTimeEmbedDim = try json.optionalInt("addition_time_embed_dim", in: size)
