@@ -61,8 +61,8 @@ public final class ControlNet: Sendable {
         let embedding: Tensor  // (n, h, w, channels of the first level)
     }
 
-    /// pixels: an image for each sample, (n, imageScale * h, imageScale * w, conditioningChannels), RGB from 0 to 1 if it
-    /// is a picture
+    /// pixels: an image for each sample, (n, imageScale * h, imageScale * w, conditioningChannels), as diffusers'
+    /// network gets it: RGB from 0 to 1
     public func image(_ pixels: Tensor, in workspace: Workspace) throws -> Image {
         guard pixels.n > 0, pixels.c == config.conditioningChannels else {
             throw MCMError(
@@ -86,7 +86,8 @@ public final class ControlNet: Sendable {
     ///   image       of n images of (imageScale * h, imageScale * w)
     ///   conditions  as the UNet's, without timestepCond
     ///   scale       diffusers' conditioning_scale
-    ///   guessMode   whether to add the less, the further up the residuals enter; not with global_pool_conditions
+    ///   guessMode   whether to add less of what enters further up: a tenth of the first convolution's; ignored with
+    ///               global_pool_conditions
     public func callAsFunction(
         _ x: Tensor, timesteps: [Float], text: TextKeys, image: Image, conditions: UNetConditions = UNetConditions(),
         scale: Float = 1, guessMode: Bool = false, in workspace: Workspace
@@ -107,8 +108,7 @@ public final class ControlNet: Sendable {
             throw MCMError(.invalidArgument, "a conditioning scale of \(scale), expected a finite number")
         }
         let embedding = try parts.embedding(timesteps, conditions, in: workspace)
-        let state = try parts.encoder(
-            x, embedding, text: text.keys, residual: image.embedding, in: workspace)
+        let state = try parts.encoder(x, embedding, text: text.keys, residual: features, in: workspace)
 
         let layers = parts.downBlocks + [parts.midBlock], outputs = state.skips + [state.sample]
         try require(layers.count == outputs.count, "\(layers.count) layers meet \(outputs.count) outputs")
@@ -125,7 +125,7 @@ public final class ControlNet: Sendable {
     }
 }
 
-/// diffusers' ControlNetConditioningEmbedding: from the image's size to the sample's, halved by every other convolution.
+/// diffusers' ControlNetConditioningEmbedding: from the image's size to the sample's; every other convolution halves.
 private struct ControlImageEmbedding {
     private let convIn: Conv2D
     private let blocks: [Conv2D]
