@@ -51,6 +51,19 @@ public func add(_ x: Tensor, _ y: Tensor, in workspace: Workspace) throws -> Ten
     return out
 }
 
+/// x (n, h, w, c) and a vector for all pixels of each image, (n, 1, 1, c). Not for a tape.
+public func add(_ x: Tensor, vectors: Tensor, in workspace: Workspace) throws -> Tensor {
+    try require(vectors.shape == (x.n, 1, 1, x.c), "\(vectors.shape) is added to \(x.shape)")
+    let out = try Tensor(x.n, x.h, x.w, x.c, in: workspace)
+    parallelFor(x.n * x.h, threads: workspace.threads) { row in
+        let vector = vectors.data + row / x.h * x.c
+        for pixel in (row * x.w)..<((row + 1) * x.w) {
+            for j in 0..<x.c { out.data[pixel * x.c + j] = x.data[pixel * x.c + j] + vector[j] }
+        }
+    }
+    return out
+}
+
 /// Each image divided by a number of its own.
 public func divide(_ x: Tensor, by divisors: [Float], in workspace: Workspace) throws -> Tensor {
     try require(divisors.count == x.n, "\(divisors.count) numbers divide \(x.n) images")

@@ -56,6 +56,18 @@ public func averagePool2x(_ x: Tensor, in workspace: Workspace) throws -> Tensor
     return out
 }
 
+/// The mean of each image's pixels: (n, 1, 1, c). Not for a tape.
+public func averagePool(_ x: Tensor, in workspace: Workspace) throws -> Tensor {
+    let moments = try imageMoments(x, in: workspace)
+    let out = try Tensor(x.n, 1, 1, x.c, in: workspace)
+    for image in 0..<x.n {
+        moments.withImage(image) { means, _ in
+            for j in 0..<x.c { out.data[image * x.c + j] = Float(means[j]) }
+        }
+    }
+    return out
+}
+
 /// The sum of each 2 x 2 square, scaled.
 private func pool2x(_ x: Tensor, scale: Float, in workspace: Workspace) throws -> Tensor {
     let out = try Tensor(x.n, x.h / 2, x.w / 2, x.c, in: workspace)

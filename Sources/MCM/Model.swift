@@ -1,6 +1,7 @@
 public import CMCM
 import Checkpoint
 import Kernels
+import Networks
 import Pipeline
 import Sampling
 
@@ -55,8 +56,7 @@ private func modelOptions(_ options: UnsafePointer<mcm_model_options>?) throws -
         let model = try object(model, Model.self, "model")
         var value = try checked(memory, "memory")
         value.threads = UInt32(model.threads)
-        value.weights = UInt64(model.weightBytes)
-        value.cache = UInt64(model.cacheBytes)
+        (value.weights, value.cache) = (UInt64(model.memory.weights), UInt64(model.memory.cache))
         value.arena = UInt64(model.idle.bytes)
         memory.pointee = value
     }
@@ -78,7 +78,7 @@ private func modelOptions(_ options: UnsafePointer<mcm_model_options>?) throws -
         value.class_input_size = UInt32(model.unet.classInputSize)
         value.class_count = UInt32(model.unet.classCount)
         value.parameter_count = UInt64(model.parameterCount)
-        value.memory_bytes = UInt64(model.weightBytes)
+        value.memory_bytes = UInt64(model.memory.weights)
         copy(model.fingerprint, into: &value.fingerprint)
         info.pointee = value
     }
@@ -109,10 +109,11 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
         let classInput =
             size == 0 && class_input == nil ? nil : try floats(class_input, class_input_count, size, "class_input")
         if class_input == nil && class_input_count != 0 { throw MCMError(.invalidArgument, "class_input is NULL") }
+        var conditions = UNetConditions()
+        conditions.classInput = Array(UnsafeBufferPointer(start: classInput, count: size))
         try model.predict(
-            sample, batch: n, height: h, width: w,
-            timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)),
-            classInput: Array(UnsafeBufferPointer(start: classInput, count: size)), into: target)
+            sample, batch: n, height: h, width: w, timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)),
+            conditions, into: target)
     }
 }
 
@@ -141,7 +142,7 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
         let expected = try model.sampleCount(batch: 1, height: Int(height), width: Int(width))
         guard count == expected else { throw MCMError(.size, "sample: a count of \(count), expected \(expected)") }
         let target = try output(pixels, size, expected, "pixels")
-        model.decode(try pointer(sample, "sample"), height: Int(height), width: Int(width), into: target)
+        try model.decode(try pointer(sample, "sample"), height: Int(height), width: Int(width), into: target)
     }
 }
 

@@ -10,9 +10,9 @@ public struct Tiling: Sendable {
     /// Images of more pixels come in tiles.
     let limit: Int
 
-    public static let off = Tiling(tile: 256, limit: .max)
+    public static var off: Tiling { Tiling(tile: 256, limit: .max) }
     /// In tiles of 256 x 256 above 768 x 768 pixels.
-    public static let automatic = automatic(above: 768)
+    public static var automatic: Tiling { automatic(above: 768) }
 
     /// In tiles of 256 x 256 for images that have more pixels than a square of this size.
     public static func automatic(above size: Int) -> Tiling {

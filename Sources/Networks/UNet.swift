@@ -33,9 +33,9 @@ public protocol UNetConfig: Sendable {
 
 /// What a network may want to know beside the sample and its time.
 public struct UNetInputs {
-    public var conditions = UNet2DCondition.Conditions()
+    public var conditions = UNetConditions()
     /// For UNet2DConditionModel only.
-    public var text: UNet2DCondition.Text?
+    public var text: TextKeys?
     public var control: ControlResiduals?
 
     public init() {}

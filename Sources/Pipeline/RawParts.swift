@@ -7,7 +7,7 @@ import Networks
 extension Model {
     public func predict(
         _ sample: UnsafePointer<Float>, batch: Int, height: Int, width: Int, timesteps: [Float],
-        _ conditions: UNet2DCondition.Conditions, prompt: Prompt? = nil, into prediction: UnsafeMutablePointer<Float>
+        _ conditions: UNetConditions, prompt: Prompt? = nil, into prediction: UnsafeMutablePointer<Float>
     ) throws {
         try unet.checkClassInput(conditions.classInput)
         try idle.withWorkspace(threads: threads) { workspace in

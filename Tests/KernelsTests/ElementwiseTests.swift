@@ -48,6 +48,17 @@ import Testing
         #expect(sameBits(values(try combine(x, y, in: workspace, -)), differences))
     }
 
+    @Test func vectorsMeetEveryPixel() throws {
+        let workspace = try poisoned()
+        let x = try random(2, 3, 5, 7, seed: 4, in: workspace), v = try random(2, 1, 1, 7, seed: 5, in: workspace)
+        let expected = values(x).enumerated().map { i, value in value + values(v)[i / x.stride * 7 + i % 7] }
+        #expect(sameBits(values(try add(x, vectors: v, in: workspace)), expected))
+        #expect(try sameOnAnyThreads { try add(x, vectors: v, in: $0) })
+        for wrong in try [random(1, 1, 1, 7, seed: 6, in: workspace), random(2, 1, 1, 6, seed: 6, in: workspace), x] {
+            try expectMisfit("vectors") { try add(x, vectors: wrong, in: workspace) }
+        }
+    }
+
     /// A configuration can ask for a network that does not fit together; each kernel says so.
     @Test func misfitsAreErrors() throws {
         let workspace = Workspace(threads: 2)

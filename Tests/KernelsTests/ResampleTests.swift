@@ -32,6 +32,15 @@ import Testing
         }
     }
 
+    /// Of normal numbers, whose mean is smaller than they are.
+    @Test(arguments: shapes) func averageIsTheMeanOfAll(h: Int, w: Int, c: Int) throws {
+        try compare(h, w, c, averagePool, bound: 3e-6) { x in
+            Image(1, 1) { _, _ in
+                (0..<x.h).reduce(0) { sum, y in (0..<x.w).reduce(sum) { $0 + x[y, $1] } } / Double(x.h * x.w)
+            }
+        }
+    }
+
     @Test(arguments: shapes) func firDownsampleIsUpfirdn2d(h: Int, w: Int, c: Int) throws {
         try compare(h, w, c, firDownsample2x, bound: 1e-6) { upfirdn2d($0, gain: 1, up: 1, down: 2, pad: (1, 1)) }
     }

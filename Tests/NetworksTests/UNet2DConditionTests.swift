@@ -57,7 +57,7 @@ import Testing
 
     @Test func inputsThatDoNotFitAreErrors() throws {
         let workspace = Workspace(threads: 1)
-        let small = try tinyCondition([:])
+        let small = try tinyCondition()
         let net = try UNet2DCondition(UNet2DConditionConfig(small), Weights(GoldenWeights()))
         let x = try zeros(1, 8, 8, 4, in: workspace)
         let states = try zeros(1, 1, 5, 16, in: workspace)
@@ -144,17 +144,10 @@ import Testing
 
     /// Options replaced by values of all kinds: a network, or an error of one line.
     @Test func anyConfigIsReadOrRefused() throws {
-        let values: [JSONValue] = [
-            .null, .bool(true), .bool(false), .integer(0), .integer(1), .integer(-1), .integer(3), .integer(8),
-            .integer(.max), .integer(.min), .number(0.5), .number(1e300), .string(""), .string("silu"), .string("x\ny"),
-            .array([]), .array([.integer(8), .integer(16)]), .array([.integer(1), .integer(1), .integer(1)]),
-            .array([.array([.integer(1), .integer(2)]), .integer(1)]), .array([.bool(true), .bool(false)]),
-            .array([.string("DownBlock2D"), .string("CrossAttnDownBlock2D")]), .object(["a": .integer(1)]),
-        ]
         let whole = try #require(try Fixture("unet2d_condition").cases.first).object("config")
         var read = 0, refused = 0
         for key in whole.members.keys.sorted() {
-            for value in values {
+            for value in anyValues {
                 let config = try tinyCondition([key: value])
                 do {
                     _ = try UNet2DCondition(UNet2DConditionConfig(config), Weights(BoundedZeros()))
@@ -167,56 +160,6 @@ import Testing
         }
         #expect(read > 100 && refused > 500, "\(read) read, \(refused) refused")
     }
-}
-
-/// Golden weights, rounded.
-private final class RoundedWeights: TensorSource {
-    private let golden = GoldenWeights()
-    private let rounding, stored: PanelElement
-
-    init(to rounding: PanelElement, as stored: PanelElement) { (self.rounding, self.stored) = (rounding, stored) }
-
-    func contains(_ key: String) -> Bool { true }
-    func finish() throws {}
-    func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
-        try golden.withElements(key, shape: shape) { elements in
-            let values = (0..<elements.count).map { elements[$0] }
-            return try withStored(rounded(values, to: rounding), as: stored, body)
-        }
-    }
-}
-
-/// Zeros for tensors of up to a million elements.
-private final class BoundedZeros: TensorSource {
-    func contains(_ key: String) -> Bool { true }
-    func finish() throws {}
-    func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
-        guard let count = checkedProduct(shape), count <= 1 << 20 else {
-            throw MCMError(.format, "tensor \(key) of shape \(shape) is too large")
-        }
-        return try [Float](repeating: 0, count: count).withUnsafeBytes {
-            guard let base = $0.baseAddress else { throw MCMError(.format, "tensor \(key) is empty") }
-            return try body(StoredFloats(.f32, base, count: count))
-        }
-    }
-}
-
-/// The config of a network of two levels, some of whose options are replaced.
-private func tinyCondition(_ options: [String: JSONValue]) throws -> JSONObject {
-    let json = try JSONValue(
-        parsing: """
-            {"block_out_channels": [8, 8], "norm_num_groups": 2, "layers_per_block": 1, "cross_attention_dim": 16,
-             "attention_head_dim": 2, "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
-             "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}
-            """, name: "tiny")
-    guard case .object(let members) = json else { throw MCMError(.format, "no object") }
-    return try JSONObject(.object(members.merging(options) { $1 }), name: "unet/config.json")
-}
-
-private func zeros(_ n: Int, _ h: Int, _ w: Int, _ c: Int, in workspace: Workspace) throws -> Tensor {
-    let x = try Tensor(n, h, w, c, in: workspace)
-    x.buffer.update(repeating: 0)
-    return x
 }
 
 /// One case of the fixture.
@@ -239,24 +182,14 @@ private struct Run {
         let (tokens, channels) = (try c.int("tokens"), try c.int("text_channels"))
         let states = try Tensor(n, 1, tokens, channels, in: workspace)
         _ = states.buffer.update(fromContentsOf: randn(states.count, seed: seed + 1000))
-        return try net.text(image.map { states.image($0) } ?? states, in: workspace)
+        return try net.text(states.picked(image), in: workspace)
     }
 
     /// The prediction, (n, c, h, w); of one image if it is given.
     func callAsFunction(
         _ text: UNet2DCondition.Text? = nil, image: Int? = nil, in workspace: Workspace
     ) throws -> [Float] {
-        func pick(_ values: [Float]) -> [Float] {
-            guard let image else { return values }
-            let size = values.count / n
-            return Array(values[(image * size)..<((image + 1) * size)])
-        }
-        func pick(_ x: Tensor) -> Tensor { image.map { x.image($0) } ?? x }
-        func noise(_ n: Int, _ c: Int, _ h: Int, _ w: Int, _ seed: UInt64) throws -> Tensor {
-            let x = try Tensor(n, h, w, c, in: workspace)
-            fromNCHW(randn(x.count, seed: seed), into: x)
-            return x
-        }
+        func pick(_ values: [Float]) -> [Float] { values.picked(image, of: n) }
         var conditions = UNet2DCondition.Conditions()
         if c.has("class_labels") { conditions.classInput = pick(try c.doubles("class_labels").map { Float($0) }) }
         if let width = try c.optionalInt("class_inputs") {
@@ -276,17 +209,16 @@ private struct Run {
             let residuals = try shapes.enumerated().map { i, shape in
                 guard case .array(let sizes) = shape else { throw MCMError(.format, "no shape") }
                 let s = sizes.map { if case .integer(let size) = $0 { size } else { 0 } }
-                return pick(try noise(s[0], s[1], s[2], s[3], seed + 5000 + UInt64(i)))
+                return try noise(s[0], s[1], s[2], s[3], seed: seed + 5000 + UInt64(i), in: workspace).picked(image)
             }
             control = ControlResiduals(skips: residuals.dropLast(), mid: residuals[residuals.count - 1])
         }
-        let x = pick(try noise(n, net.config.inChannels, c.int("height"), c.int("width"), seed))
+        let x = try noise(n, net.config.inChannels, c.int("height"), c.int("width"), seed: seed, in: workspace)
+            .picked(image)
         let out = try net(
             x, timesteps: pick(c.doubles("timesteps").map { Float($0) }),
             text: text ?? self.text(image: image, in: workspace), conditions: conditions, control: control,
             in: workspace)
-        var values = [Float](repeating: 0, count: out.count)
-        toNCHW(out, into: &values)
-        return values
+        return nchw(out)
     }
 }
