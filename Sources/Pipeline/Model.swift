@@ -102,7 +102,8 @@ public final class Model: Sendable {
                     }
                 })
         }
-        textEncoders = try kind.textEncoders.isEmpty
+        textEncoders =
+            try kind.textEncoders.isEmpty
             ? nil
             : TextEncoders(
                 encoders: kind.textEncoders.map { try Self.textEncoder($0, files, weights, options) }, isXL: kind.isXL)
@@ -111,7 +112,8 @@ public final class Model: Sendable {
         let checkpoint = try files.weights("unet")()
         let json = try files.config("unet")
         try Self.checkClass(json, is: kind.isText ? "UNet2DConditionModel" : "UNet2DModel")
-        let loaded: Loaded<any UNet> = try kind.isText
+        let loaded: Loaded<any UNet> =
+            try kind.isText
             ? Loaded(checkpoint, weights) { try UNet2DCondition(UNet2DConditionConfig(json), $0) }
             : Loaded(checkpoint, weights) { try UNet2D(UNet2DConfig(json), $0) }
         unet = loaded.network

@@ -23,7 +23,9 @@ struct ModelKind: Sendable {
 
     init(_ index: JSONObject) throws {
         let pixels = ["DDPMPipeline", "DDIMPipeline"]
-        let plain = ["StableDiffusion", "StableDiffusionImg2Img", "StableDiffusionInpaint", "StableDiffusionControlNet"]
+        let plain = [
+            "StableDiffusion", "StableDiffusionImg2Img", "StableDiffusionInpaint", "StableDiffusionControlNet",
+        ]
         let xl = plain.map { $0.replacingPrefix("StableDiffusion", by: "StableDiffusionXL") }
         let consistency = ["LatentConsistencyModel", "LatentConsistencyModelImg2Img"]
         let text = (plain + xl + consistency).map { "\($0)Pipeline" }

@@ -38,7 +38,8 @@ public final class Prompt: Sendable {
         states: UnsafePointer<Float>, count: Int, tokens: Int, channels: Int, pooled: UnsafePointer<Float>?,
         pooledChannels: Int
     ) throws {
-        try self.init(count: count, tokens: tokens, channels: channels, pooledChannels: pooled == nil ? 0 : pooledChannels)
+        try self.init(
+            count: count, tokens: tokens, channels: channels, pooledChannels: pooled == nil ? 0 : pooledChannels)
         self.states.data.update(from: states, count: self.states.count)
         if let pooled { self.pooled.data.update(from: pooled, count: self.pooled.count) }
     }

@@ -105,7 +105,9 @@ struct Reading {
         var plain = UNetInputs()
         plain.conditions.classInput = classInput
         guard let reader else { return .single(plain) }
-        guard let (positive, negative) = prompts else { throw MCMError(.state, "the model reads a text, no prompt is set") }
+        guard let (positive, negative) = prompts else {
+            throw MCMError(.state, "the model reads a text, no prompt is set")
+        }
         if let dimension = reader.config.timeCondProjDim {
             let embedding = Self.embedding(ofScale: guidance.scale - 1, dimension)
             plain.conditions.timestepCond = (0..<batch).flatMap { _ in embedding }

@@ -79,12 +79,14 @@ struct TextEncoders: Sendable {
                 for k in 0..<(prompt.tokens / length) {
                     let chunk = k < weighted.chunks.count ? weighted.chunks[k] : empty
                     let output = try network(
-                        chunk.ids, n: 1, skipping: options.clipSkip + (isXL ? 1 : 0), isNormalized: !isXL, in: workspace)
+                        chunk.ids, n: 1, skipping: options.clipSkip + (isXL ? 1 : 0), isNormalized: !isXL, in: workspace
+                    )
                     let states = output.states
                     weigh(states, chunk.weights)
                     for token in 0..<length {
-                        (prompt.states.data + (i * prompt.tokens + k * length + token) * prompt.channels + first).update(
-                            from: states.data + token * states.c, count: states.c)
+                        (prompt.states.data + (i * prompt.tokens + k * length + token) * prompt.channels + first)
+                            .update(
+                                from: states.data + token * states.c, count: states.c)
                     }
                     if k == 0, let pooled = output.textEmbeds, pooled.c == prompt.pooledChannels {
                         (prompt.pooled.data + i * pooled.c).update(from: pooled.data, count: pooled.c)

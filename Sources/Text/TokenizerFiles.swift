@@ -46,7 +46,8 @@ struct TokenizerFiles {
         let file = try folder.open(path("merges.txt"))
         try file.check()
         return TokenizerModel(
-            vocabulary: vocabulary, merges: try file.withBytes { try Self.merges($0, name: merges) }, mergesName: merges)
+            vocabulary: vocabulary, merges: try file.withBytes { try Self.merges($0, name: merges) }, mergesName: merges
+        )
     }
 
     /// "merges" of a tokenizer.json: strings "a b", or since tokenizers 0.20 pairs ["a", "b"].

@@ -16,7 +16,8 @@ extension Trainer {
     ///   conditions  of some modalities, one image per example
     public func batch(images: [ImageView], conditions: [(modality: String, images: [ImageView])]) throws -> Batch {
         guard !images.isEmpty else { throw MCMError(.size, "the batch is empty, expected at least one image") }
-        let x0 = try base.model?.encode(images, in: workspace)
+        let x0 =
+            try base.model?.encode(images, in: workspace)
             ?? tensor(of: images, channels: base.channels, in: workspace)
         return Batch(x0: x0, planes: try planes(conditions, n: x0.n, h: x0.h, w: x0.w))
     }

@@ -122,7 +122,8 @@ extension Trainer {
         }
 
         let timesteps = draws.map { Float($0.timestep) }, start = seconds()
-        guard let e = try predictions?.e ?? base.model?.unet(x, timesteps: timesteps, UNetInputs(), in: workspace) else {
+        guard let e = try predictions?.e ?? base.model?.unet(x, timesteps: timesteps, UNetInputs(), in: workspace)
+        else {
             throw MCMError(.state, "the trainer has no model, expected predictions from a bank")
         }
         let predicted = seconds()
