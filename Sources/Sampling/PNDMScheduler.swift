@@ -5,7 +5,7 @@ import Kernels
 ///
 /// With skip_prk_steps the second evaluation repeats the first step, for which the list has the second timestep twice.
 /// diffusers repeats the first step of a run begun later too, though no timestep is there twice: from then on the
-/// sample is one step noisier than the timesteps say. So it is here, for equal images from folders that name this class.
+/// sample is one step noisier than the timesteps say. So it is here: folders name this class, and images must be equal.
 struct PNDMScheduler: Scheduler {
     let schedule: NoiseSchedule
     let timesteps: [Int]
