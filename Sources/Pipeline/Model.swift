@@ -247,7 +247,7 @@ public final class Model: Sendable {
     ///   kind      nil for the model's own
     ///   steps     0 for the default of diffusers' pipelines
     ///   eta       DDIM's share of noise, 0...1
-    ///   beginning where it begins: later than at its first step for image-to-image and inpainting
+    ///   beginning   later than at the first step for image-to-image and inpainting
     ///   options   a JSON object of scheduler options by diffusers' names, before those of the model; nil: none
     public func scheduler(
         _ kind: SchedulerKind?, steps: Int, eta: Float, from beginning: Beginning = .first, options: String? = nil

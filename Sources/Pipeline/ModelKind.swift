@@ -18,6 +18,8 @@ struct ModelKind: Sendable {
     /// Whether Stable Diffusion XL's refiner is told how well an image is to look.
     let wantsAestheticsScore: Bool
 
+    /// A latent consistency model, which is told the guidance scale and takes few steps.
+    let isConsistencyModel: Bool
     /// Of the pipeline, unless it is told.
     let guidanceScale: Float
 
@@ -38,7 +40,8 @@ struct ModelKind: Sendable {
         self.pipeline = pipeline
         isText = text.contains(pipeline)
         isXL = xl.contains { pipeline == "\($0)Pipeline" }
-        guidanceScale = !isText ? 1 : isXL ? 5 : pipeline.hasPrefix("LatentConsistency") ? 8.5 : 7.5
+        isConsistencyModel = consistency.contains { pipeline == "\($0)Pipeline" }
+        guidanceScale = !isText ? 1 : isXL ? 5 : isConsistencyModel ? 8.5 : 7.5
         try Self.check(index, "unet", is: [isText ? "UNet2DConditionModel" : "UNet2DModel"])
         try Self.check(index, "scheduler", is: SchedulerKind.allCases.map(\.rawValue))
         if pixels.contains(pipeline) {

@@ -77,10 +77,10 @@ public final class Session {
         height = options.height > 0 ? options.height / reduction : model.sampleSize.height
         width = options.width > 0 ? options.width / reduction : model.sampleSize.width
         _ = try model.sampleCount(batch: batch, height: height, width: width, channels: model.predictionChannels)
-        let hasConsistency = model.schedulerKind == .lcm && options.scheduler ?? .lcm == .lcm
+        let isLCM = model.kind.isConsistencyModel && options.scheduler ?? model.schedulerKind == .lcm
         scheduler = try model.scheduler(
             options.scheduler, steps: options.steps, eta: options.eta,
-            from: hasConsistency ? .distilledStrength(options.strength) : .strength(options.strength),
+            from: isLCM ? .distilledStrength(options.strength) : .strength(options.strength),
             options: options.schedulerOptions)
         workspace = Workspace(threads: model.threads)
         let store = Workspace(threads: model.threads)

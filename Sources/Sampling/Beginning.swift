@@ -1,7 +1,7 @@
 import Kernels
 
-/// Where a run begins: from noise at the first step; from an image, as in image-to-image and inpainting, at a later one,
-/// with as much noise as belongs there (`Scheduler.noiseScales`).
+/// Where a run begins: from noise at the first step; from an image, as in image-to-image and inpainting, at a later
+/// one, with as much noise as belongs there (`Scheduler.noiseScales`).
 ///
 /// Strengths, 0...1, are doubles as in Python: in float32 10 * 0.7 is less than 7.
 public enum Beginning: Sendable, Equatable {

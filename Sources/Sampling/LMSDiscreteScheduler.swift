@@ -28,7 +28,7 @@ struct LMSDiscreteScheduler: SigmaScheduler {
     /// at one of their sigmas and 0 at the others. Two points of Gauss's rule are exact for cubics.
     ///
     /// As in diffusers, the order counts steps that were left out too: in a run begun later the first three steps lack
-    /// slopes that their coefficients are meant for, and are not as long as they should be.
+    /// slopes that their coefficients are meant for, so that together they are longer or shorter than they should be.
     private func coefficients(_ index: Int) -> [Float] {
         let order = min(sigmas.begin + index + 1, historyCount)
         let nodes = (0..<order).map { Double(sigmas[index - $0]) }

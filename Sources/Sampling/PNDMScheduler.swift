@@ -3,9 +3,9 @@ import Kernels
 /// Pseudo numerical methods of Liu et al. 2022, as diffusers' PNDMScheduler: a linear multistep method on predictions
 /// of the noise, begun by three Runge-Kutta steps of four evaluations, or, with skip_prk_steps, at lower orders.
 ///
-/// With skip_prk_steps the second evaluation repeats the first step, so that its timestep is in the list twice. diffusers
-/// repeats the first step of a run begun later too, where no timestep is there twice: from then on the sample is one step
-/// noisier than the timesteps say. So it is here, for equal images from the folders that name this class.
+/// With skip_prk_steps the second evaluation repeats the first step, for which the list has the second timestep twice.
+/// diffusers repeats the first step of a run begun later too, though no timestep is there twice: from then on the
+/// sample is one step noisier than the timesteps say. So it is here: folders name this class, and images must be equal.
 struct PNDMScheduler: Scheduler {
     let schedule: NoiseSchedule
     let timesteps: [Int]
@@ -40,8 +40,8 @@ struct PNDMScheduler: Scheduler {
                 // diffusers does them from where the whole run begins, on a sample from further on.
                 throw MCMError(
                     .unsupported,
-                    "begins at step \(begin), expected 0 of a PNDMScheduler without skip_prk_steps: its first steps are "
-                        + "Runge-Kutta's and cannot be left out")
+                    "begins at step \(begin), expected 0 of a PNDMScheduler without skip_prk_steps: its first steps "
+                        + "are Runge-Kutta's and cannot be left out")
             }
             prkCount = 12
             var timesteps: [Int] = []

@@ -59,7 +59,7 @@ public enum SchedulerKind: String, Sendable, CaseIterable {
         }
     }
 
-    /// A run of `steps` steps, 0 for the default, or of those of them that a later beginning leaves.
+    /// A run of `steps` steps, 0 for the default, or of those that a later beginning leaves of them.
     ///   eta   DDIM's share of noise, 0...1
     public func scheduler(
         _ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, eta: Float = 0,

@@ -1,5 +1,6 @@
 import Checkpoint
 import Kernels
+import Networks
 import Pipeline
 import TestSupport
 import Testing
@@ -36,10 +37,9 @@ import Testing
             let e = try Tensor(1, 8, 8, 1, in: workspace)
             let (image, timestep, seed) = try bank.record(i, into: e)
             seen[image, default: 0] += 1
-            let x0 = try Tensor(1, 8, 8, 1, in: workspace), x = try Tensor(1, 8, 8, 1, in: workspace)
-            try data.samples([image], channels: 1, into: x0.data)
+            let x0 = try data.samples([image], channels: 1, in: workspace), x = try Tensor(1, 8, 8, 1, in: workspace)
             model.schedule.addNoise(x0.data, randn(64, seed: seed), timestep: timestep, count: 64, into: x.data)
-            let expected = try model.unet(x, timesteps: [Float(timestep)], in: workspace)
+            let expected = try model.unet(x, timesteps: [Float(timestep)], UNetInputs(), in: workspace)
             #expect(Array(e.buffer) == expected.buffer.map { Float(Float16($0)) }, "\(i)")
         }
         #expect(seen.count == 12 && seen.values.allSatisfy { (2...3).contains($0) })

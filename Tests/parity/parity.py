@@ -501,7 +501,10 @@ def random_solver(rng):
     while True:
         scheduler, steps = solver_and_steps(rng)
         scheduler.set_timesteps(steps)
-        if scheduler.timesteps.min() >= 0 and scheduler.timesteps.max() < scheduler.config.num_train_timesteps:
+        train = scheduler.config.num_train_timesteps
+        if scheduler.config.timestep_spacing == "trailing" and len(np.arange(train, 0, -train / steps)) != steps:
+            continue        # numpy makes a step too many, which sets the range of other spacings
+        if scheduler.timesteps.min() >= 0 and scheduler.timesteps.max() < train:
             return scheduler, steps
 
 
