@@ -2,6 +2,7 @@ import Checkpoint
 import Images
 import Kernels
 import Networks
+import Networks
 import Pipeline
 import TestSupport
 import Testing
@@ -29,7 +30,7 @@ import Testing
         var e = [Float](repeating: .nan, count: x.count)
         try model.predict(
             x, batch: batch, height: height, width: 16, timesteps: (0..<batch).map { Float(10 + 500 * $0) },
-            classInput: [], into: &e)
+            UNetConditions(), into: &e)
         return e
     }
 
@@ -41,15 +42,17 @@ import Testing
         #expect(try sameBits(predict(half), predict(full)))
 
         let vectors = tensors.filter { $0.shape.count == 1 }.reduce(0) { $0 + 4 * $1.values.count }
-        #expect(2 * (half.weightBytes - vectors) == full.weightBytes - vectors && half.weightBytes > vectors)
-        #expect(full.weightBytes >= 4 * full.parameterCount)
+        #expect(2 * (half.memory.weights - vectors) == full.memory.weights - vectors && half.memory.weights > vectors)
+        #expect(full.memory.weights >= 4 * full.parameterCount)
         #expect(half.parameterCount == full.parameterCount && half.fingerprint == full.fingerprint)
 
         // Kept, filters are floats in any case.
         let halfKept = try open(
             tensors.map { .init(name: $0.name, shape: $0.shape, dtype: .f16, values: $0.values) }, cache: 1 << 30)
         #expect(try sameBits(predict(halfKept), predict(full)))
-        #expect(try halfKept.cacheBytes == open(cache: 1 << 30).cacheBytes && halfKept.weightBytes == half.weightBytes)
+        #expect(
+            try halfKept.memory.cache == open(cache: 1 << 30).memory.cache
+                && halfKept.memory.weights == half.memory.weights)
     }
 
     /// Three steps on any number of threads.
@@ -64,18 +67,18 @@ import Testing
 
     @Test func theCacheKeepsToItsBudgetAndChangesNothing() throws {
         let plain = try open()
-        #expect(plain.cacheBytes == 0)
+        #expect(plain.memory.cache == 0)
         let expected = try images(plain)
-        let all = try open(cache: .max).cacheBytes
-        #expect(all > 3 * plain.weightBytes)
+        let all = try open(cache: .max).memory.cache
+        #expect(all > 3 * plain.memory.weights)
         var last = 0, sizes: Set<Int> = []
         for budget in [1, 50_000, 100_000, all / 3, all / 2, all - 1, all, 2 * all] {
             for threads in [1, 3] {
                 let model = try open(threads: threads, cache: budget)
-                #expect(model.cacheBytes <= budget && model.cacheBytes >= last)
-                #expect(model.weightBytes == plain.weightBytes)
+                #expect(model.memory.cache <= budget && model.memory.cache >= last)
+                #expect(model.memory.weights == plain.memory.weights)
                 #expect(try sameBits(images(model), expected), "\(budget) bytes, \(threads) threads")
-                last = model.cacheBytes
+                last = model.memory.cache
                 sizes.insert(last)
             }
         }
