@@ -78,8 +78,8 @@ import Testing
         expectFailure(.unsupported, "solver_magic") {
             $0["scheduler/scheduler_config.json"] = #"{"_class_name": "DDIMScheduler", "solver_magic": 2}"#
         }
-        expectFailure(.unsupported, "LDMPipeline") {
-            $0["model_index.json"] = $0["model_index.json"].replacing("DDIMPipeline", with: "LDMPipeline")
+        expectFailure(.unsupported, "ScoreSdeVePipeline") {
+            $0["model_index.json"] = $0["model_index.json"].replacing("DDIMPipeline", with: "ScoreSdeVePipeline")
         }
         expectFailure(.unsupported, "DEISMultistepScheduler", "PNDMScheduler", "UniPCMultistepScheduler") {
             $0["scheduler/scheduler_config.json"] = #"{"_class_name": "DEISMultistepScheduler"}"#
