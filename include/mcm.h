@@ -146,8 +146,13 @@ void mcm_rng_free(mcm_rng *rng);
  * Models
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* A pretrained diffusion model: network, noise schedule and scheduler defaults. Immutable, shared by threads. */
+/* A pretrained diffusion model: network, noise schedule and scheduler defaults; of a latent diffusion model also its
+ * autoencoder, and of one that reads texts also their encoders. Immutable, shared by threads.
+ *
+ * A *sample* is what the network works on: pixels, or in a latent diffusion model latents, which are `scale` times smaller
+ * than the image in each direction. Widths and heights are a sample's, where they do not say that they are an image's. */
 typedef struct mcm_model mcm_model;
+typedef struct mcm_prompt mcm_prompt; /* see Prompts */
 
 typedef struct mcm_model_options {
     uint32_t struct_size;
@@ -158,17 +163,29 @@ typedef struct mcm_model_options {
                              in each step, but four times its F32 weights (eight times F16) are read: measure
                              before you use it (docs/performance.md). Those that fit are kept, from the network's
                              beginning on. Results do not depend on it. */
+    const char *variant;    /* of the weights' file names: "fp16" for *.fp16.safetensors; NULL (default): the plain files,
+                               or those of fp16 or bf16 where there are no others */
+    const char *tokenizer;  /* of a model in one file: folder of its tokenizer; NULL (default): CLIP's own */
+    int32_t prediction_type; /* MCM_PREDICTION_*, before what the model's files say, or where they do not: one file of
+                               Stable Diffusion 2 is taken for one that predicts v. 0 (default): as they say */
+    int32_t int8_weights;   /* nonzero: large matrices become 8-bit integers with a scale per output channel, which halves
+                               16-bit weights and changes results (mcm_model_info.rounding_error) */
+    int32_t on_demand;      /* nonzero: text encoders and autoencoder are loaded when they are needed and freed
+                               afterwards, each time. The files must stay as they are. Results do not depend on it. */
+    uint32_t reserved;      /* 0 */
 } mcm_model_options;
-#define MCM_MODEL_OPTIONS_INIT {sizeof(mcm_model_options), 0, 0}
+#define MCM_MODEL_OPTIONS_INIT {sizeof(mcm_model_options), 0, 0, NULL, NULL, 0, 0, 0, 0}
 void mcm_model_options_init(mcm_model_options *options, uint32_t struct_size);
 
-/* Opens a diffusers model folder: model_index.json, unet/config.json, unet/diffusion_pytorch_model.safetensors (or
- * its sharded form with an index), scheduler/scheduler_config.json. The network is a UNet2DModel that works on
- * pixels. Tensors may be F32, F16 or BF16. `options` may be NULL.
+/* Opens a diffusers model folder, whose model_index.json names DDPMPipeline, DDIMPipeline, LDMPipeline, or one of
+ * StableDiffusion(XL)(Img2Img|Inpaint|ControlNet)Pipeline and LatentConsistencyModel(Img2Img)Pipeline; or a .safetensors
+ * file in the layout of the programs by which Stable Diffusion 1.x, 2.x and XL and latent diffusion models were trained.
+ * Tensors may be F32, F16 or BF16, in one file or in shards, and stay as they are. A folder may come without text
+ * encoders. Safety checkers and the like are not run. `options` may be NULL.
  * Errors: IO, FORMAT (a missing, surplus or wrongly shaped tensor, a damaged file), UNSUPPORTED (a pipeline,
  * network or option that is not known; pickle files), INVALID_ARGUMENT (more threads than allowed, a cache larger
  * than the machine's memory), OUT_OF_MEMORY, CPU. */
-mcm_status mcm_model_open(const char *folder, const mcm_model_options *options, mcm_model **out);
+mcm_status mcm_model_open(const char *path, const mcm_model_options *options, mcm_model **out);
 
 /* One file of a model folder that lies in memory. This struct will not grow. */
 typedef struct mcm_memory_file {
@@ -177,7 +194,8 @@ typedef struct mcm_memory_file {
     size_t size;      /* bytes */
 } mcm_memory_file;
 
-/* mcm_model_open on files in memory instead of a folder. The files may be released afterwards. */
+/* mcm_model_open on files in memory instead of a folder, or on one file in memory. The files may be released afterwards;
+ * on_demand must be 0. */
 mcm_status mcm_model_open_memory(const mcm_memory_file *files, size_t file_count, const mcm_model_options *options,
                                  mcm_model **out);
 
@@ -199,9 +217,18 @@ typedef struct mcm_model_info {
     uint32_t class_count;      /* number of classes if it has a class table, else 0 */
     uint64_t parameter_count;
     uint64_t memory_bytes; /* held by the weights */
-    char fingerprint[24];  /* 16 hex digits, zero-terminated: identifies the weights (docs/format.md) */
+    char fingerprint[24];  /* 16 hex digits, zero-terminated: identifies the network's weights (docs/format.md) */
+    uint32_t scale;           /* pixels of an image per pixel of a sample, in each direction; 1 if samples are images */
+    uint32_t image_channels;  /* of an image */
+    uint32_t text_channels;   /* of the text's states that the network reads; 0 if it reads no text */
+    uint32_t pooled_channels; /* of the pooled text that it reads too (Stable Diffusion XL), else 0 */
+    uint32_t input_channels;  /* that the network reads: channels; in an inpainting model also a mask and the sample of the
+                                 image where it stays, in this order, 2 * channels + 1 in all */
+    uint32_t time_id_count;   /* numbers of mcm_session_set_time_ids per image: 6 or 5, else 0 */
+    int32_t encodes_text;     /* nonzero if it has its text encoders */
+    float rounding_error;     /* ||rounded - exact|| / ||exact|| of the network's weights with int8_weights, else 0 */
 } mcm_model_info;
-#define MCM_MODEL_INFO_INIT {sizeof(mcm_model_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}
+#define MCM_MODEL_INFO_INIT {sizeof(mcm_model_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0, 0, 0, 0}
 void mcm_model_info_init(mcm_model_info *info, uint32_t struct_size);
 
 /* Fills *info; struct_size must be set. */
@@ -211,7 +238,8 @@ mcm_status mcm_model_get_info(const mcm_model *model, mcm_model_info *info);
 typedef struct mcm_memory {
     uint32_t struct_size;
     uint32_t threads; /* that one call may use */
-    uint64_t weights; /* parameters in the form in which they are used; 16-bit ones stay 16-bit */
+    uint64_t weights; /* parameters in the form in which they are used; 16-bit ones stay 16-bit. With on_demand: those
+                         that are loaded now */
     uint64_t cache;   /* filters kept transformed (mcm_model_options.cache_bytes) */
     uint64_t arena;   /* activations. Of a model: the most that mcm_model_predict and mcm_modulator_modulate needed so
                          far, kept for their next call. Of a session: what its steps need, allocated in the first one (and in
@@ -233,17 +261,101 @@ mcm_status mcm_model_predict(const mcm_model *model, uint32_t batch, uint32_t wi
                              const float *sample, size_t count, const float *timesteps, const float *class_input,
                              size_t class_input_count, float *prediction, size_t prediction_count);
 
-/* Images to samples: (batch, channels, height, width) in [-1, 1], as the model was trained on. All images have the
- * same size and the model's number of channels. Errors: INVALID_ARGUMENT, SIZE. */
+/* The same for a network that reads more. */
+typedef struct mcm_predict_options {
+    uint32_t struct_size;
+    uint32_t class_input_count; /* as in mcm_model_predict */
+    const float *class_input;
+    const mcm_prompt *prompt; /* of a network that reads a text: of 1 image or of the batch */
+    const float *time_ids;    /* of Stable Diffusion XL: (batch, time_id_count), or NULL for those of a whole image */
+    const float *timestep_cond; /* of a consistency model: its guidance embedding, timestep_cond_count floats; NULL: zeros */
+    size_t timestep_cond_count;
+} mcm_predict_options;
+#define MCM_PREDICT_OPTIONS_INIT {sizeof(mcm_predict_options), 0, NULL, NULL, NULL, NULL, 0}
+void mcm_predict_options_init(mcm_predict_options *options, uint32_t struct_size);
+
+/*   sample        (batch, input_channels, height, width), count floats in all
+ * The rest is as in mcm_model_predict. Errors: also STATE (no prompt), INCOMPATIBLE (a prompt for another model). */
+mcm_status mcm_model_predict_with(const mcm_model *model, uint32_t batch, uint32_t width, uint32_t height,
+                                  const float *sample, size_t count, const float *timesteps,
+                                  const mcm_predict_options *options, float *prediction, size_t prediction_count);
+
+/* Images to samples: (batch, channels, height, width) as the model was trained on: in [-1, 1], or the means of their
+ * latents. All images have the same size, multiples of `scale`, and image_channels channels. Errors: INVALID_ARGUMENT,
+ * SIZE, OUT_OF_MEMORY. */
 mcm_status mcm_model_encode(const mcm_model *model, const mcm_image *images, uint32_t batch, float *sample,
                             size_t count);
 
 /* One sample, (channels, height, width), `count` floats, to 8-bit pixels, rows without gaps, channels interleaved:
- * round(255 * clamp(x / 2 + 0.5, 0, 1)); NaN becomes 0. `size` = width * height * channels bytes. */
+ * round(255 * clamp(x / 2 + 0.5, 0, 1)), where x is the sample or what the autoencoder makes of it; NaN becomes 0.
+ * `size` = width * scale * height * scale * image_channels bytes. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
 mcm_status mcm_model_decode(const mcm_model *model, uint32_t width, uint32_t height, const float *sample,
                             size_t count, uint8_t *pixels, size_t size);
 
 void mcm_model_free(mcm_model *model);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Prompts
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* What a model's text encoders make of one or more texts (diffusers' prompt_embeds). Immutable, shared by threads; it may
+ * outlive its model. */
+typedef struct mcm_prompt_options {
+    uint32_t struct_size;
+    uint32_t clip_skip; /* layers of the text encoders that are left out at their end, as in diffusers; default 0 */
+    int32_t weights;    /* nonzero: brackets give parts of a text weights, as in the Stable Diffusion web UI: (a) 1.1 times,
+                           [a] 1/1.1 times, (a:1.3) 1.3 times, \( a bracket. 0 (default): brackets are text, as in
+                           diffusers */
+    int32_t chunks;     /* nonzero: a text of more than 75 tokens is read in chunks. 0 (default): its end is left out, as in
+                           diffusers, and mcm_prompt_info says so */
+} mcm_prompt_options;
+#define MCM_PROMPT_OPTIONS_INIT {sizeof(mcm_prompt_options), 0, 0, 0}
+void mcm_prompt_options_init(mcm_prompt_options *options, uint32_t struct_size);
+
+/* Reads `count` texts, one for the whole batch or one per image. `options` may be NULL.
+ * Errors: INVALID_ARGUMENT, SIZE (a text of more than 64 chunks), UNSUPPORTED (the model has no text encoder),
+ * OUT_OF_MEMORY; with on_demand also those of loading. */
+mcm_status mcm_prompt_encode(const mcm_model *model, const char *const *texts, uint32_t count,
+                             const mcm_prompt_options *options, mcm_prompt **out);
+
+/* A prompt from the caller's own numbers, which are copied.
+ *   states   (count, tokens, channels)
+ *   pooled   (count, pooled_channels), or NULL and 0 */
+mcm_status mcm_prompt_create(uint32_t count, uint32_t tokens, uint32_t channels, const float *states,
+                             size_t state_count, uint32_t pooled_channels, const float *pooled, size_t pooled_count,
+                             mcm_prompt **out);
+
+typedef struct mcm_prompt_info {
+    uint32_t struct_size;
+    uint32_t count;    /* texts */
+    uint32_t tokens;   /* of each, start, end and padding included */
+    uint32_t channels; /* of a token's state */
+    uint32_t pooled_channels;
+    int32_t truncated; /* nonzero if the end of a text was left out */
+} mcm_prompt_info;
+#define MCM_PROMPT_INFO_INIT {sizeof(mcm_prompt_info), 0, 0, 0, 0, 0}
+void mcm_prompt_info_init(mcm_prompt_info *info, uint32_t struct_size);
+mcm_status mcm_prompt_get_info(const mcm_prompt *prompt, mcm_prompt_info *info);
+
+/* Copies (count, tokens, channels) and (count, pooled_channels) floats. */
+mcm_status mcm_prompt_get_states(const mcm_prompt *prompt, float *states, size_t count);
+mcm_status mcm_prompt_get_pooled(const mcm_prompt *prompt, float *pooled, size_t count);
+
+void mcm_prompt_free(mcm_prompt *prompt);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * ControlNets
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* diffusers' ControlNetModel, which a session of a model that reads a text may follow beside modules. Immutable, shared
+ * by threads. */
+typedef struct mcm_controlnet mcm_controlnet;
+
+/* Opens a folder with config.json and diffusion_pytorch_model.safetensors; of `options`, which may be NULL, threads,
+ * variant and int8_weights matter. Errors: as mcm_model_open. */
+mcm_status mcm_controlnet_open(const char *folder, const mcm_model_options *options, mcm_controlnet **out);
+
+void mcm_controlnet_free(mcm_controlnet *controlnet);
 
 /* ---------------------------------------------------------------------------------------------------------------
  * Modulators: multimodal conditioning modules
@@ -424,16 +536,33 @@ void mcm_scheduler_free(mcm_scheduler *scheduler);
 /* One run of sampling over a batch. */
 typedef struct mcm_session mcm_session;
 
+#define MCM_MODULATE_GUIDED 0      /* on the guided prediction: one call of a module per step */
+#define MCM_MODULATE_CONDITIONAL 1 /* on the prediction with the prompt, before guidance */
+
 typedef struct mcm_session_options {
     uint32_t struct_size;
     uint32_t batch;         /* images, default 1 */
-    uint32_t width, height; /* of the sample; 0: the model's own. Multiples of size_multiple */
+    uint32_t width, height; /* of an image; 0: the model's own. Multiples of scale * size_multiple */
     int32_t scheduler;      /* MCM_SCHEDULER_* */
     uint32_t steps;         /* 0: the default, see mcm_scheduler_create */
     float eta;              /* DDIM's noise share in [0, 1], default 0 */
     const char *scheduler_options; /* see mcm_scheduler_create_with_options; default NULL; not kept */
+    double strength;        /* of a run that begins from an image: the share of the steps that are taken, in [0, 1]; less
+                               stays closer to the image. Default 1: all */
+    float guidance_scale;   /* s in e = e_u + s (e_c - e_u), where e_c is predicted with the prompt and e_u with the negative
+                               one; 1: e_c alone, half the work; 0 (default): that of diffusers' pipeline, 7.5, or 5 for
+                               Stable Diffusion XL, 8.5 for consistency models. Without effect where no text is read */
+    float guidance_rescale; /* share of e_c's standard deviation that e gets back (Lin et al. 2023), in [0, 1], default 0 */
+    int32_t modulate;       /* MCM_MODULATE_*: where modules act */
+    int32_t guidance_passes; /* 2: e_c and e_u are predicted one after the other; 1: together, with twice the activations;
+                               0 (default): together for images of at most 512 x 512 pixels in all. Results do not depend
+                               on it. */
+    uint32_t tile_above;    /* an autoencoder works in tiles, with less memory, on images of more pixels than a square of
+                               this size; 0 (default): 768. Results depend on it by no more than rounding. */
+    uint32_t reserved;      /* 0 */
 } mcm_session_options;
-#define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f, NULL}
+#define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f, NULL, 1.0, 0.0f, \
+    0.0f, MCM_MODULATE_GUIDED, 0, 0, 0}
 void mcm_session_options_init(mcm_session_options *options, uint32_t struct_size);
 
 /* `options` may be NULL. The session must be seeded before its first step. */
@@ -443,6 +572,28 @@ mcm_status mcm_session_create(const mcm_model *model, const mcm_session_options 
  * seed_count 1: one generator draws for the whole batch; seed_count = batch: one generator per image, so that image
  * k is the same alone and in any batch. Both as diffusers' pipelines with torch.Generator(seed). */
 mcm_status mcm_session_seed(mcm_session *session, const uint64_t *seeds, uint32_t seed_count);
+
+/* What a model that reads a text is told, and with guidance what it is led away from. `negative` NULL: an empty text, or
+ * zeros in a Stable Diffusion XL that was trained so. Of 1 image or of the batch. The session keeps the prompts: they may
+ * be freed. They may be changed between steps.
+ * Errors: SIZE, INCOMPATIBLE (for another model), STATE (the model has no text encoder and `negative` is NULL). */
+mcm_status mcm_session_set_prompt(mcm_session *session, const mcm_prompt *prompt, const mcm_prompt *negative);
+
+/* An image to begin from, for the next mcm_session_seed: image_count 1, for the whole batch, or the batch size, all of the
+ * session's image size; 0: none. Copied. With options.strength 1 and no mask the run begins from as much noise as from
+ * none, and with the image's colours.
+ * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
+mcm_status mcm_session_set_image(mcm_session *session, const mcm_image *images, uint32_t image_count);
+
+/* What is to be painted in that image, for the next mcm_session_seed: from 1/2 on; below, the image stays. One channel, of
+ * the session's image size, 1 or as many as the batch; 0: all of it. An inpainting model reads mask and image, for others
+ * what stays is put back after each step, with its share of noise. Copied. */
+mcm_status mcm_session_set_mask(mcm_session *session, const mcm_image *masks, uint32_t mask_count);
+
+/* Stable Diffusion XL's original height and width, crop's top and left, target height and width; of its refiner the first
+ * four and an aesthetic score: (batch, time_id_count) floats each, copied. Before this call: those of a whole image of the
+ * session's size, score 6 and 2.5. */
+mcm_status mcm_session_set_time_ids(mcm_session *session, const float *time_ids, const float *negative, size_t count);
 
 /* Class input of a model that takes one: (batch, class_input_size) floats, copied. */
 mcm_status mcm_session_set_class_input(mcm_session *session, const float *values, size_t count);
@@ -468,6 +619,16 @@ mcm_status mcm_session_detach(mcm_session *session, uint32_t id);
 mcm_status mcm_session_set_weight(mcm_session *session, uint32_t id, float weight);
 mcm_status mcm_session_set_window(mcm_session *session, uint32_t id, float begin, float end);
 
+/* Attaches a ControlNet; several may be attached. Weight, window and detaching are as with modules; weight is diffusers'
+ * controlnet_conditioning_scale. other_base has no meaning.
+ *   images   what it follows: RGB of the session's image size (times what the ControlNet's config says), 1 or as many as the
+ *            batch. Copied
+ *   guess    nonzero: diffusers' guess_mode
+ * Errors: INCOMPATIBLE if it does not fit the session's model, SIZE. */
+mcm_status mcm_session_attach_controlnet(mcm_session *session, const mcm_controlnet *controlnet,
+                                         const mcm_image *images, uint32_t image_count, int32_t guess,
+                                         const mcm_attach_options *options, uint32_t *out_id);
+
 /* Sets (or replaces) the condition of one modality; the images are copied. */
 mcm_status mcm_session_set_condition(mcm_session *session, uint32_t id, const mcm_condition *condition);
 /* The same for the whole batch from an 8-bit PNG: grey for one-hot (pixel value = class index) and grey, grey or
@@ -487,8 +648,9 @@ typedef struct mcm_session_state {
     int32_t timestep;   /* of the next step, rounded; -1 when done */
     uint32_t batch, channels, height, width;
     int32_t seeded;     /* nonzero after mcm_session_seed */
+    uint32_t image_width, image_height, image_channels;
 } mcm_session_state;
-#define MCM_SESSION_STATE_INIT {sizeof(mcm_session_state), 0, 0, 0, 0, 0, 0, 0, 0}
+#define MCM_SESSION_STATE_INIT {sizeof(mcm_session_state), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 void mcm_session_state_init(mcm_session_state *state, uint32_t struct_size);
 mcm_status mcm_session_get_state(const mcm_session *session, mcm_session_state *state);
 
@@ -503,9 +665,11 @@ mcm_status mcm_session_set_sample(mcm_session *session, const float *sample, siz
 mcm_status mcm_session_get_x0(const mcm_session *session, float *x0, size_t count);
 
 #define MCM_DECODE_SAMPLE 0 /* x_t: the result, when done */
-#define MCM_DECODE_X0 1     /* the predicted x_0: a preview */
+#define MCM_DECODE_X0 1     /* the predicted x_0 */
+#define MCM_DECODE_PREVIEW 2 /* the predicted x_0 at once: of latents a linear map to colours, of the sample's size */
 
-/* Image `index` of the batch as 8-bit pixels, width * height * channels bytes, rows without gaps. */
+/* Image `index` of the batch as 8-bit pixels, image_width * image_height * image_channels bytes, rows without gaps; a
+ * preview has width * height * image_channels. */
 mcm_status mcm_session_decode(const mcm_session *session, int32_t what, uint32_t index, uint8_t *pixels,
                               size_t size);
 
@@ -546,12 +710,19 @@ typedef struct mcm_generate_options {
     size_t class_input_count;
     mcm_progress callback; /* may be NULL; the session that it gets lives only as long as the call */
     void *user;
+    const char *prompt;          /* for all images of a model that reads a text; NULL: the empty text */
+    const char *negative_prompt; /* may be NULL, see mcm_session_set_prompt */
+    const mcm_prompt_options *prompt_options; /* may be NULL; clip_skip is not applied to the negative prompt */
+    const mcm_image *images; /* see mcm_session_set_image */
+    const mcm_image *masks;  /* see mcm_session_set_mask */
+    uint32_t image_count, mask_count;
 } mcm_generate_options;
-#define MCM_GENERATE_OPTIONS_INIT {sizeof(mcm_generate_options), 0, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL}
+#define MCM_GENERATE_OPTIONS_INIT {sizeof(mcm_generate_options), 0, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL, NULL, NULL, \
+    NULL, NULL, NULL, 0, 0}
 void mcm_generate_options_init(mcm_generate_options *options, uint32_t struct_size);
 
 /* Samples a batch: seed, attach, condition, run, decode. `pixels` receives the images one after the other, `size` =
- * batch * height * width * channels bytes. `options` may be NULL. Errors: those of the session functions, and
+ * batch * image_height * image_width * image_channels bytes. `options` may be NULL. Errors: those of the session functions, and
  * MCM_CANCELLED. */
 mcm_status mcm_generate(const mcm_model *model, const mcm_generate_options *options, uint8_t *pixels, size_t size);
 

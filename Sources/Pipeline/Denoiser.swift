@@ -9,11 +9,18 @@ public typealias Denoiser = (_ x: Tensor, _ timesteps: [Float]) throws -> Tensor
 typealias DenoiserPair = (_ x: Tensor, _ timesteps: [Float]) throws -> (conditional: Tensor, unconditional: Tensor)
 
 /// The pretrained network alone.
-///   context  channels that it reads beside the sample's: (n, h, w, c'')
+///   context   channels that it reads beside the sample's: (n, h, w, c'')
+///   controls  whose residuals it adds to its own
 func unmodulated(
-    _ unet: any UNet, _ inputs: UNetInputs, context: Tensor? = nil, in workspace: Workspace
+    _ unet: any UNet, _ inputs: UNetInputs, context: Tensor? = nil, controls: [ControlDenoiser] = [],
+    in workspace: Workspace
 ) -> Denoiser {
     { x, t in
+        var inputs = inputs
+        for control in controls {
+            let residuals = try control(x, t)
+            inputs.control = try inputs.control?.adding(residuals, in: workspace) ?? residuals
+        }
         let input = try context.map { try concatenate([x, $0], in: workspace) } ?? x
         return try unet(input, timesteps: t, inputs, in: workspace)
     }

@@ -13,14 +13,25 @@ struct Reading {
     private var timeIDs: (positive: [Float], negative: [Float])?
     private var made: Inputs?
 
-    /// How it is told to the network.
+    /// Whose prompts they are.
+    enum Role: Hashable { case prompt, negative, both }
+
+    /// What the network is told.
+    struct Told {
+        var inputs: UNetInputs
+        let role: Role
+        /// The text's, for other networks: (n, 1, tokens, channels); of no tokens where no text is read
+        let states: Tensor
+    }
+
+    /// How it is told.
     enum Inputs {
         /// Without guidance.
-        case single(UNetInputs)
+        case single(Told)
         /// Without and with the prompt, for a batch twice as large.
-        case joint(UNetInputs)
+        case joint(Told)
         /// Each for itself.
-        case pair(UNetInputs, negative: UNetInputs)
+        case pair(Told, negative: Told)
     }
 
     init(_ model: Model, _ options: Session.Options) throws {
@@ -89,22 +100,29 @@ struct Reading {
 
     ///   size   of an image in pixels
     ///   store  where what is made stays
+    ///   apart  whether the predictions with and without the prompt are to be made each for itself
     mutating func inputs(
-        batch: Int, size: (height: Int, width: Int), in store: Workspace
+        batch: Int, size: (height: Int, width: Int), apart: Bool, in store: Workspace
     ) throws -> Inputs {
-        if let made { return made }
-        let inputs = try make(batch, size, in: store)
+        if let made {
+            guard apart, case .joint = made else { return made }
+        }
+        let inputs = try make(batch, size, apart: apart, in: store)
         made = inputs
         return inputs
     }
 
-    private func make(_ batch: Int, _ size: (height: Int, width: Int), in store: Workspace) throws -> Inputs {
+    private func make(
+        _ batch: Int, _ size: (height: Int, width: Int), apart: Bool, in store: Workspace
+    ) throws -> Inputs {
         guard classInput.count == batch * model.unet.classInputSize else {
             throw MCMError(.state, "the model wants \(model.unet.classInputSize) class inputs per image, none are set")
         }
         var plain = UNetInputs()
         plain.conditions.classInput = classInput
-        guard let reader else { return .single(plain) }
+        guard let reader else {
+            return .single(Told(inputs: plain, role: .prompt, states: try Tensor(batch, 1, 0, 0, in: store)))
+        }
         guard let (positive, negative) = prompts else {
             throw MCMError(.state, "the model reads a text, no prompt is set")
         }
@@ -118,7 +136,7 @@ struct Reading {
             return (0..<batch).flatMap { _ in one }
         }
         /// For prompts one after the other, each for a whole batch.
-        func inputs(_ prompts: [(prompt: Prompt, isNegative: Bool)]) throws -> UNetInputs {
+        func told(_ role: Role, _ prompts: [(prompt: Prompt, isNegative: Bool)]) throws -> Told {
             var inputs = plain
             inputs.conditions.classInput = prompts.flatMap { _ in plain.conditions.classInput }
             inputs.conditions.timestepCond = prompts.flatMap { _ in plain.conditions.timestepCond }
@@ -126,16 +144,17 @@ struct Reading {
                 inputs.conditions.textEmbeds = prompts.flatMap { $0.prompt.pooled(n: batch) }
                 inputs.conditions.timeIDs = prompts.flatMap { ids($0.isNegative) }
             }
-            inputs.text = try reader.text(states(prompts.map(\.prompt), batch, in: store), in: store)
-            return inputs
+            let states = try states(prompts.map(\.prompt), batch, in: store)
+            inputs.text = try reader.text(states, in: store)
+            return Told(inputs: inputs, role: role, states: states)
         }
-        guard isGuided, let negative else { return .single(try inputs([(positive, false)])) }
+        guard isGuided, let negative else { return .single(try told(.prompt, [(positive, false)])) }
         let isSmall = batch * size.height * size.width <= 512 * 512
         // Each is what it would be alone, so both ways give the same bits.
-        if positive.tokens == negative.tokens, passes == .one || passes == .automatic && isSmall {
-            return .joint(try inputs([(negative, true), (positive, false)]))
+        if !apart, positive.tokens == negative.tokens, passes == .one || passes == .automatic && isSmall {
+            return .joint(try told(.both, [(negative, true), (positive, false)]))
         }
-        return .pair(try inputs([(positive, false)]), negative: try inputs([(negative, true)]))
+        return .pair(try told(.prompt, [(positive, false)]), negative: try told(.negative, [(negative, true)]))
     }
 
     /// (prompts * batch, 1, tokens, channels)

@@ -63,6 +63,7 @@ public final class Session {
     var reading: Reading
     var attachments: [Attachment] = []
     var lastID: UInt32 = 0
+    private var previewMap: LatentPreview?
     private var isRunning = false
 
     public init(_ model: Model, _ options: Options = Options()) throws {
@@ -165,18 +166,19 @@ public final class Session {
     /// The network's prediction, guided and modulated.
     private func denoiser() throws -> Denoiser {
         let modules = try modulations()
-        func network(_ inputs: UNetInputs, copies: Int) throws -> Denoiser {
+        func network(_ told: Reading.Told, copies: Int = 1) throws -> Denoiser {
             unmodulated(
-                model.unet, inputs, context: try start.context(copies: copies, in: workspace), in: workspace)
+                model.unet, told.inputs, context: try start.context(copies: copies, in: workspace),
+                controls: try controls(for: told), in: workspace)
         }
         let both: DenoiserPair
-        switch try reading.inputs(batch: batch, size: imageSize, in: store) {
-        case .single(let inputs):
-            return modulated(try network(inputs, copies: 1), by: modules, in: workspace)
-        case .joint(let inputs):
-            both = halves(of: try network(inputs, copies: 2), in: workspace)
-        case .pair(let inputs, let negative):
-            let (conditional, unconditional) = (try network(inputs, copies: 1), try network(negative, copies: 1))
+        switch try reading.inputs(batch: batch, size: imageSize, apart: hasConditionalControl, in: store) {
+        case .single(let told):
+            return modulated(try network(told), by: modules, in: workspace)
+        case .joint(let told):
+            both = halves(of: try network(told, copies: 2), in: workspace)
+        case .pair(let told, let negative):
+            let (conditional, unconditional) = (try network(told), try network(negative))
             both = { x, t in (try conditional(x, t), try unconditional(x, t)) }
         }
         switch options.modulates {
@@ -233,7 +235,17 @@ public final class Session {
         try model.decode(sample, tiling: options.tiling, into: pixels)
     }
 
-    func image(original: Bool, _ index: Int) throws -> Tensor {
+    /// The predicted x_0 of image `index` at once, (height, width, imageChannels) interleaved bytes: itself, or a linear map
+    /// of its latents.
+    public func preview(_ index: Int, into pixels: UnsafeMutablePointer<UInt8>) throws {
+        let sample = try image(original: true, index)
+        guard let latents = model.latents else { return try model.decode(sample, tiling: .off, into: pixels) }
+        let map = try previewMap ?? LatentPreview(latents, in: Workspace(threads: model.threads))
+        previewMap = map
+        map(sample, into: pixels)
+    }
+
+    private func image(original: Bool, _ index: Int) throws -> Tensor {
         guard (0..<batch).contains(index) else {
             throw MCMError(.invalidArgument, "image \(index), expected 0 to \(batch - 1)")
         }

@@ -2,12 +2,27 @@ import Images
 import Kernels
 import Networks
 
-/// A module that works in a session.
+/// A module or a ControlNet that works in a session.
 struct Attachment {
     let id: UInt32
-    var conditions: Conditions
+    var kind: Kind
     var weight: Float
     var window: Session.Window
+
+    enum Kind {
+        case module(Conditions)
+        case control(Control)
+    }
+
+    /// Throws unless it is a module.
+    func conditions() throws -> Conditions {
+        guard case .module(let conditions) = kind else {
+            throw MCMError(.invalidArgument, "attachment \(id) is a ControlNet, which has no modalities")
+        }
+        return conditions
+    }
+
+    func isActive(_ step: Int, of steps: Int) -> Bool { weight != 0 && window.contains(step, of: steps) }
 }
 
 extension Session {
@@ -35,13 +50,30 @@ extension Session {
         try model.check(modulator, otherBase: otherBase)
         try modulator.net.checkSize(height: height, width: width)
         try Self.check(weight: weight)
+        return try add(.module(Conditions(modulator, n: batch, h: height, w: width)), weight, window)
+    }
+
+    /// Returns a number that names the attachment.
+    ///   images     what it follows, one for the batch or one per image
+    ///   guessMode  diffusers' guess_mode
+    public func attach(
+        _ control: ControlNetModel, _ images: [ImageView], guessMode: Bool, weight: Float, window: Window
+    ) throws -> UInt32 {
+        try control.check(model)
+        try control.net.checkSize(height: height, width: width)
+        try Self.check(weight: weight)
+        let scale = control.net.config.imageScale
+        let pixels = try pixels(
+            images, channels: control.net.config.conditioningChannels, height: scale * height, width: scale * width,
+            "control image") { $0 }
+        return try add(.control(Control(control, pixels: pixels, guessMode: guessMode)), weight, window)
+    }
+
+    private func add(_ kind: Attachment.Kind, _ weight: Float, _ window: Window) throws -> UInt32 {
         let (id, overflow) = lastID.addingReportingOverflow(1)
         if overflow { throw MCMError(.state, "the session has used up its attachment numbers") }
         lastID = id
-        attachments.append(
-            Attachment(
-                id: id, conditions: Conditions(modulator, n: batch, h: height, w: width), weight: weight,
-                window: window))
+        attachments.append(Attachment(id: id, kind: kind, weight: weight, window: window))
         return id
     }
 
@@ -60,12 +92,15 @@ extension Session {
     }
 
     public func setCondition(_ id: UInt32, _ modality: String, _ images: [ImageView]) throws {
-        try attachments[index(id)].conditions.set(modality, images, in: store)
+        let i = try index(id)
+        var conditions = try attachments[i].conditions()
+        try conditions.set(modality, images, in: store)
+        attachments[i].kind = .module(conditions)
     }
 
     /// The same for all images from a PNG file.
     public func setCondition(_ id: UInt32, _ modality: String, png path: String) throws {
-        let conditions = attachments[try index(id)].conditions
+        let conditions = try attachments[index(id)].conditions()
         let image = try PNG.read(path: path, as: conditions.modality(modality).encoding == .rgb ? .rgb : .grey)
         do {
             try image.withView { try setCondition(id, modality, [$0]) }
@@ -77,7 +112,9 @@ extension Session {
     /// nil: all modalities.
     public func clearCondition(_ id: UInt32, _ modality: String?) throws {
         let i = try index(id)
-        if let modality { try attachments[i].conditions.clear(modality) } else { attachments[i].conditions.clearAll() }
+        var conditions = try attachments[i].conditions()
+        if let modality { try conditions.clear(modality) } else { conditions.clearAll() }
+        attachments[i].kind = .module(conditions)
     }
 
     private func index(_ id: UInt32) throws -> Int {
@@ -95,14 +132,44 @@ extension Session {
 
     /// The modules of the next step.
     func modulations() throws -> [Modulation] {
-        var modules: [Modulation] = []
-        for i in attachments.indices
-        where attachments[i].weight != 0 && attachments[i].window.contains(step, of: steps) {
-            modules.append(
-                Modulation(
-                    modulator: attachments[i].conditions.modulator,
-                    conditions: try attachments[i].conditions.tensor(in: store), weight: attachments[i].weight))
+        try attachments.indices.compactMap { i in
+            guard attachments[i].isActive(step, of: steps), case .module(var conditions) = attachments[i].kind else {
+                return nil
+            }
+            let tensor = try conditions.tensor(in: store)
+            attachments[i].kind = .module(conditions)
+            return Modulation(
+                modulator: conditions.modulator, conditions: tensor, weight: attachments[i].weight)
         }
-        return modules
+    }
+
+    /// The ControlNets of the next step.
+    func controls(for told: Reading.Told) throws -> [ControlDenoiser] {
+        try attachments.indices.compactMap { i in
+            guard attachments[i].isActive(step, of: steps), case .control(var control) = attachments[i].kind,
+                told.role != .negative || !control.isConditionalOnly
+            else { return nil }
+            let denoiser = try control.denoiser(
+                for: told, scale: attachments[i].weight, store: store, in: workspace)
+            attachments[i].kind = .control(control)
+            return denoiser
+        }
+    }
+
+    /// Whether a ControlNet of the next step acts on the prediction with the prompt alone.
+    var hasConditionalControl: Bool {
+        attachments.contains {
+            guard case .control(let control) = $0.kind else { return false }
+            return $0.isActive(step, of: steps) && control.isConditionalOnly
+        }
+    }
+
+    /// After a change of prompts.
+    func forgetTexts() {
+        for i in attachments.indices {
+            guard case .control(var control) = attachments[i].kind else { continue }
+            control.forgetTexts()
+            attachments[i].kind = .control(control)
+        }
     }
 }

@@ -120,19 +120,24 @@ extension Session {
 
     /// Images to begin from: one for the batch or one per image, of the session's size. None: noise alone.
     public func setImage(_ images: [ImageView]) throws {
-        start.image = images.isEmpty ? nil : try pixels(images, channels: model.imageChannels, "image") { 2 * $0 - 1 }
+        let (h, w) = imageSize
+        start.image =
+            images.isEmpty
+            ? nil
+            : try pixels(images, channels: model.imageChannels, height: h, width: w, "image") { 2 * $0 - 1 }
     }
 
     /// Masks of what is to be painted, 0 ... 1, from 1/2 on: one for the batch or one per image. None: all of it.
     public func setMask(_ masks: [ImageView]) throws {
-        start.mask = masks.isEmpty ? nil : try pixels(masks, channels: 1, "mask") { $0 < 0.5 ? 0 : 1 }
+        let (h, w) = imageSize
+        start.mask =
+            masks.isEmpty ? nil : try pixels(masks, channels: 1, height: h, width: w, "mask") { $0 < 0.5 ? 0 : 1 }
     }
 
-    /// (batch, h, w, channels) in the session's image size.
-    private func pixels(
-        _ images: [ImageView], channels: Int, _ name: String, _ value: (Float) -> Float
+    /// Images, one for the batch or one per image: (batch, h, w, channels).
+    func pixels(
+        _ images: [ImageView], channels: Int, height h: Int, width w: Int, _ name: String, _ value: (Float) -> Float
     ) throws -> Tensor {
-        let (h, w) = imageSize
         guard images.count == 1 || images.count == batch else {
             throw MCMError(.size, "\(images.count) \(name)s, expected 1 or the batch size \(batch)")
         }
@@ -149,6 +154,7 @@ extension Session {
     /// What the model's network reads; negative nil: what it takes for none.
     public func setPrompt(_ prompt: Prompt, negative: Prompt? = nil) throws {
         try reading.set(prompt: prompt, negative: negative, batch: batch)
+        forgetTexts()
     }
 
     /// batch * classInputSize numbers.
