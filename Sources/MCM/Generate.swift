@@ -10,8 +10,12 @@ import Pipeline
         let model = try object(model, Model.self, "model")
         let options = try options.map { try checked($0, "options") } ?? .initial
         let session = try Session(model, sessionOptions(options.session))
-        let target = try output(pixels, size, session.count, "pixels")
+        let share = session.imageBytes
+        let target = try output(pixels, size, session.batch * share, "pixels")
         let seeds = try list(options.seeds, Int(options.seed_count), limit: session.batch, "seeds")
+        try session.setImage(views(options.images, options.image_count, session, "image"))
+        try session.setMask(views(options.masks, options.mask_count, session, "mask"))
+        if model.readsText { try setPrompt(options, session) }
         try session.seed(seeds.isEmpty ? [0] : Array(seeds))
         if options.class_input_count > 0 {
             let limit = session.batch * model.unet.classInputSize
@@ -33,7 +37,18 @@ import Pipeline
             }
         }
         try run(session, options.callback, options.user)
-        let share = session.count / session.batch
         for i in 0..<session.batch { try session.decode(original: false, index: i, into: target + i * share) }
     }
+}
+
+/// The prompts of the options, as diffusers' pipelines read them.
+private func setPrompt(_ options: mcm_generate_options, _ session: Session) throws {
+    var reading = try promptOptions(options.prompt_options)
+    let text = try options.prompt.map { try string($0, "prompt") } ?? ""
+    let prompt = try session.model.prompt([text], reading)
+    reading.clipSkip = 0
+    let negative = try options.negative_prompt.map {
+        try session.model.prompt([string($0, "negative_prompt")], reading)
+    }
+    try session.setPrompt(prompt, negative: negative)
 }

@@ -1,17 +1,16 @@
 public import CMCM
 import Checkpoint
 import Kernels
-import Networks
 import Pipeline
 import Sampling
 
 @c @implementation public func mcm_model_open(
-    _ folder: UnsafePointer<CChar>!, _ options: UnsafePointer<mcm_model_options>!,
+    _ path: UnsafePointer<CChar>!, _ options: UnsafePointer<mcm_model_options>!,
     _ out: UnsafeMutablePointer<OpaquePointer?>!
 ) -> mcm_status {
     call {
         let out = try pointer(out, "out")
-        out.pointee = handle(try Model(.disk(string(folder, "folder")), modelOptions(options)))
+        out.pointee = handle(try Model(path: string(path, "path"), modelOptions(options)))
     }
 }
 
@@ -35,7 +34,7 @@ import Sampling
 }
 
 /// NULL: the defaults.
-private func modelOptions(_ options: UnsafePointer<mcm_model_options>?) throws -> Model.Options {
+func modelOptions(_ options: UnsafePointer<mcm_model_options>?) throws -> Model.Options {
     guard let options else { return Model.Options() }
     let value = try checked(options, "options")
     guard value.threads <= 256 else {
@@ -46,7 +45,23 @@ private func modelOptions(_ options: UnsafePointer<mcm_model_options>?) throws -
             .invalidArgument,
             "options: cache_bytes is \(value.cache_bytes), expected at most the machine's memory, \(machineBytes)")
     }
-    return Model.Options(threads: Int(value.threads), cacheBytes: Int(value.cache_bytes))
+    guard value.reserved == 0 else {
+        throw MCMError(.invalidArgument, "options: reserved is \(value.reserved), expected 0")
+    }
+    var result = Model.Options(threads: Int(value.threads), cacheBytes: Int(value.cache_bytes))
+    result.variant = try value.variant.map { try string($0, "options: variant") }
+    result.tokenizer = try value.tokenizer.map { try string($0, "options: tokenizer") }
+    if value.prediction_type != 0 {
+        let types = SchedulerConfig.PredictionType.allCases
+        guard let type = types.first(where: { predictionType($0) == value.prediction_type }) else {
+            throw MCMError(
+                .invalidArgument, "options: prediction_type is \(value.prediction_type), expected MCM_PREDICTION_* or 0"
+            )
+        }
+        result.predictionType = type
+    }
+    (result.rounds, result.onDemand) = (value.int8_weights != 0, value.on_demand != 0)
+    return result
 }
 
 @c @implementation public func mcm_model_get_memory(
@@ -80,6 +95,14 @@ private func modelOptions(_ options: UnsafePointer<mcm_model_options>?) throws -
         value.parameter_count = UInt64(model.parameterCount)
         value.memory_bytes = UInt64(model.memory.weights)
         copy(model.fingerprint, into: &value.fingerprint)
+        value.scale = UInt32(model.reduction)
+        value.image_channels = UInt32(model.imageChannels)
+        value.text_channels = UInt32(model.textChannels)
+        value.pooled_channels = UInt32(model.pooledChannels)
+        value.input_channels = UInt32(model.unet.config.inChannels)
+        value.time_id_count = UInt32(model.timeIDCount)
+        value.encodes_text = model.encodesText ? 1 : 0
+        value.rounding_error = Float(model.roundingError)
         info.pointee = value
     }
 }
@@ -99,22 +122,69 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
 ) -> mcm_status {
     call {
         let model = try object(model, Model.self, "model")
-        let (n, h, w) = (Int(batch), Int(height), Int(width))
-        let expected = try model.sampleCount(batch: n, height: h, width: w)
-        let predicted = try model.sampleCount(batch: n, height: h, width: w, channels: model.predictionChannels)
-        let sample = try floats(sample, count, expected, "sample")
-        let timesteps = try floats(timesteps, n, n, "timesteps")
-        let target = try output(prediction, prediction_count, predicted, "prediction")
-        let size = n * model.unet.classInputSize
-        let classInput =
-            size == 0 && class_input == nil ? nil : try floats(class_input, class_input_count, size, "class_input")
-        if class_input == nil && class_input_count != 0 { throw MCMError(.invalidArgument, "class_input is NULL") }
-        var conditions = UNetConditions()
-        conditions.classInput = Array(UnsafeBufferPointer(start: classInput, count: size))
-        try model.predict(
-            sample, batch: n, height: h, width: w, timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)),
-            conditions, into: target)
+        try predict(
+            model, Int(batch), Int(height), Int(width), sample, count, timesteps, prediction, prediction_count
+        ) { inputs in
+            inputs.classInput = try classInput(class_input, class_input_count, Int(batch), model)
+        }
     }
+}
+
+@c @implementation public func mcm_model_predict_with(
+    _ model: OpaquePointer!, _ batch: UInt32, _ width: UInt32, _ height: UInt32, _ sample: UnsafePointer<Float>!,
+    _ count: Int, _ timesteps: UnsafePointer<Float>!, _ options: UnsafePointer<mcm_predict_options>!,
+    _ prediction: UnsafeMutablePointer<Float>!, _ prediction_count: Int
+) -> mcm_status {
+    call {
+        let model = try object(model, Model.self, "model")
+        let n = Int(batch)
+        try predict(model, n, Int(height), Int(width), sample, count, timesteps, prediction, prediction_count) {
+            guard let options else { return }
+            let value = try checked(options, "options")
+            $0.classInput = try classInput(value.class_input, Int(value.class_input_count), n, model)
+            $0.prompt = try value.prompt.map { try object($0, Prompt.self, "prompt") }
+            $0.timeIDs = try value.time_ids.map {
+                let count = n * model.timeIDCount
+                return Array(UnsafeBufferPointer(start: try floats($0, count, count, "time_ids"), count: count))
+            }
+            let condition = n * model.timestepCondCount
+            $0.timestepCond =
+                try value.timestep_cond.map {
+                    let values = try floats($0, value.timestep_cond_count, condition, "timestep_cond")
+                    return Array(UnsafeBufferPointer(start: values, count: condition))
+                } ?? []
+        }
+    }
+}
+
+private func predict(
+    _ model: Model, _ n: Int, _ h: Int, _ w: Int, _ sample: UnsafePointer<Float>?, _ count: Int,
+    _ timesteps: UnsafePointer<Float>?, _ prediction: UnsafeMutablePointer<Float>?, _ prediction_count: Int,
+    _ fill: (inout Model.PredictionInputs) throws -> Void
+) throws {
+    let expected = try model.sampleCount(batch: n, height: h, width: w, channels: model.unet.config.inChannels)
+    let predicted = try model.sampleCount(batch: n, height: h, width: w, channels: model.predictionChannels)
+    let sample = try floats(sample, count, expected, "sample")
+    let timesteps = try floats(timesteps, n, n, "timesteps")
+    let target = try output(prediction, prediction_count, predicted, "prediction")
+    var inputs = Model.PredictionInputs()
+    try fill(&inputs)
+    try model.predict(
+        sample, batch: n, height: h, width: w, timesteps: Array(UnsafeBufferPointer(start: timesteps, count: n)),
+        inputs,
+        into: target)
+}
+
+/// NULL and 0 for a model that takes none.
+private func classInput(
+    _ values: UnsafePointer<Float>?, _ count: Int, _ batch: Int, _ model: Model
+) throws -> [Float] {
+    let size = batch * model.unet.classInputSize
+    if values == nil, size == 0 {
+        guard count == 0 else { throw MCMError(.invalidArgument, "class_input is NULL") }
+        return []
+    }
+    return Array(UnsafeBufferPointer(start: try floats(values, count, size, "class_input"), count: size))
 }
 
 @c @implementation public func mcm_model_encode(
@@ -124,8 +194,13 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
     call {
         let model = try object(model, Model.self, "model")
         let first = try imageView(pointer(images, "images"), "image 0")
+        let scale = model.reduction
+        guard first.width % scale == 0, first.height % scale == 0 else {
+            throw MCMError(.size, "an image of \(first.width) x \(first.height), expected multiples of \(scale)")
+        }
         // Before more images are looked at: they are as many as the samples say.
-        let expected = try model.sampleCount(batch: Int(batch), height: first.height, width: first.width)
+        let expected = try model.sampleCount(
+            batch: Int(batch), height: first.height / scale, width: first.width / scale)
         let target = try output(sample, count, expected, "sample")
         let all = try structs(images, Int(batch), limit: Int(batch), "images")
         let views = try all.enumerated().map { try imageView($1, "image \($0)") }
@@ -141,7 +216,10 @@ func predictionType(_ type: SchedulerConfig.PredictionType) -> Int32 {
         let model = try object(model, Model.self, "model")
         let expected = try model.sampleCount(batch: 1, height: Int(height), width: Int(width))
         guard count == expected else { throw MCMError(.size, "sample: a count of \(count), expected \(expected)") }
-        let target = try output(pixels, size, expected, "pixels")
+        let bytes = try model.sampleCount(
+            batch: 1, height: Int(height), width: Int(width),
+            channels: model.imageChannels * model.reduction * model.reduction)
+        let target = try output(pixels, size, bytes, "pixels")
         try model.decode(try pointer(sample, "sample"), height: Int(height), width: Int(width), into: target)
     }
 }

@@ -17,6 +17,24 @@ func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Se
     result.scheduler = try schedulerKind(value.scheduler)
     result.steps = Int(value.steps)
     result.eta = value.eta
+    guard value.reserved == 0 else {
+        throw MCMError(.invalidArgument, "session options: reserved is \(value.reserved), expected 0")
+    }
+    result.strength = value.strength
+    if value.guidance_scale != 0 { result.guidanceScale = value.guidance_scale }
+    result.guidanceRescale = value.guidance_rescale
+    switch value.modulate {
+    case MCM_MODULATE_GUIDED: result.modulates = .guided
+    case MCM_MODULATE_CONDITIONAL: result.modulates = .conditional
+    default:
+        throw MCMError(.invalidArgument, "session options: modulate is \(value.modulate), expected MCM_MODULATE_*")
+    }
+    guard let passes = [0: Session.Options.Passes.automatic, 1: .one, 2: .two][value.guidance_passes] else {
+        throw MCMError(
+            .invalidArgument, "session options: guidance_passes is \(value.guidance_passes), expected 0, 1 or 2")
+    }
+    result.passes = passes
+    if value.tile_above > 0 { result.tiling = .automatic(above: Int(value.tile_above)) }
     result.schedulerOptions = try value.scheduler_options.map { try string($0, "session options: scheduler_options") }
     return result
 }
@@ -50,6 +68,69 @@ func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Se
     call {
         let session = try session(handle)
         try session.seed(Array(list(seeds, Int(seed_count), limit: session.batch, "seeds")))
+    }
+}
+
+@c @implementation public func mcm_session_set_prompt(
+    _ handle: OpaquePointer!, _ prompt: OpaquePointer!, _ negative: OpaquePointer!
+) -> mcm_status {
+    call {
+        let negative = try negative.map { try object($0, Prompt.self, "negative") }
+        try session(handle).setPrompt(object(prompt, Prompt.self, "prompt"), negative: negative)
+    }
+}
+
+@c @implementation public func mcm_session_set_image(
+    _ handle: OpaquePointer!, _ images: UnsafePointer<mcm_image>!, _ image_count: UInt32
+) -> mcm_status {
+    call {
+        let session = try session(handle)
+        try session.setImage(views(images, image_count, session, "image"))
+    }
+}
+
+@c @implementation public func mcm_session_set_mask(
+    _ handle: OpaquePointer!, _ masks: UnsafePointer<mcm_image>!, _ mask_count: UInt32
+) -> mcm_status {
+    call {
+        let session = try session(handle)
+        try session.setMask(views(masks, mask_count, session, "mask"))
+    }
+}
+
+/// Images of a batch.
+func views(
+    _ images: UnsafePointer<mcm_image>?, _ count: UInt32, _ session: Session, _ name: String
+) throws -> [ImageView] {
+    try structs(images, Int(count), limit: session.batch, "\(name)s").enumerated().map {
+        try imageView($1, "\(name) \($0)")
+    }
+}
+
+@c @implementation public func mcm_session_set_time_ids(
+    _ handle: OpaquePointer!, _ time_ids: UnsafePointer<Float>!, _ negative: UnsafePointer<Float>!, _ count: Int
+) -> mcm_status {
+    call {
+        let session = try session(handle)
+        let expected = session.batch * session.model.timeIDCount
+        let values = try [(time_ids, "time_ids"), (negative, "negative")].map { values, name in
+            Array(UnsafeBufferPointer(start: try floats(values, count, expected, name), count: expected))
+        }
+        try session.setTimeIDs(values[0], negative: values[1])
+    }
+}
+
+@c @implementation public func mcm_session_attach_controlnet(
+    _ handle: OpaquePointer!, _ controlnet: OpaquePointer!, _ images: UnsafePointer<mcm_image>!, _ image_count: UInt32,
+    _ guess: Int32, _ options: UnsafePointer<mcm_attach_options>!, _ out_id: UnsafeMutablePointer<UInt32>!
+) -> mcm_status {
+    call {
+        let session = try session(handle)
+        let value = try options.map { try checked($0, "attach options") } ?? .initial
+        let id = try session.attach(
+            object(controlnet, ControlNetModel.self, "controlnet"), views(images, image_count, session, "image"),
+            guessMode: guess != 0, weight: value.weight, window: Session.Window(begin: value.begin, end: value.end))
+        out_id?.pointee = id
     }
 }
 
@@ -143,6 +224,9 @@ func attach(
         value.height = UInt32(session.height)
         value.width = UInt32(session.width)
         value.seeded = session.isSeeded ? 1 : 0
+        value.image_width = UInt32(session.imageSize.width)
+        value.image_height = UInt32(session.imageSize.height)
+        value.image_channels = UInt32(session.model.imageChannels)
         state.pointee = value
     }
 }
@@ -179,11 +263,16 @@ func attach(
 ) -> mcm_status {
     call {
         let session = try session(handle)
-        guard what == MCM_DECODE_SAMPLE || what == MCM_DECODE_X0 else {
-            throw MCMError(.invalidArgument, "what is \(what), expected MCM_DECODE_SAMPLE or MCM_DECODE_X0")
+        switch what {
+        case MCM_DECODE_SAMPLE, MCM_DECODE_X0:
+            let target = try output(pixels, size, session.imageBytes, "pixels")
+            try session.decode(original: what == MCM_DECODE_X0, index: Int(index), into: target)
+        case MCM_DECODE_PREVIEW:
+            let target = try output(
+                pixels, size, session.height * session.width * session.model.imageChannels, "pixels")
+            try session.preview(Int(index), into: target)
+        default: throw MCMError(.invalidArgument, "what is \(what), expected MCM_DECODE_*")
         }
-        let target = try output(pixels, size, session.count / session.batch, "pixels")
-        try session.decode(original: what == MCM_DECODE_X0, index: Int(index), into: target)
     }
 }
 

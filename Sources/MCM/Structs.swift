@@ -66,7 +66,7 @@ extension mcm_image: SizedStruct {
     }
 }
 extension mcm_model_options: SizedStruct {
-    static var earlierSizes: [Int] { [8] }  // without cache_bytes
+    static var earlierSizes: [Int] { [8, 16] }  // without cache_bytes, without variant and what follows it
 }
 extension mcm_memory: SizedStruct {}
 extension mcm_model_info: SizedStruct {}
@@ -82,10 +82,10 @@ extension mcm_condition: SizedStruct {
 extension mcm_scheduler_info: SizedStruct {}
 extension mcm_step_info: SizedStruct {}
 extension mcm_session_options: SizedStruct {
-    static var earlierSizes: [Int] { [28] }  // without scheduler_options
+    static var earlierSizes: [Int] { [28, 40] }  // without scheduler_options, without strength and what follows it
     static var initial: Self {
         var value = zeros
-        value.batch = 1
+        (value.batch, value.strength) = (1, 1)
         return value
     }
 }
@@ -99,7 +99,12 @@ extension mcm_attach_options: SizedStruct {
 }
 extension mcm_session_state: SizedStruct {}
 extension mcm_attachment: SizedStruct {}
-extension mcm_generate_options: SizedStruct {}
+extension mcm_generate_options: SizedStruct {
+    static var earlierSizes: [Int] { [72] }  // without prompt and what follows it
+}
+extension mcm_predict_options: SizedStruct {}
+extension mcm_prompt_options: SizedStruct {}
+extension mcm_prompt_info: SizedStruct {}
 extension mcm_dataset_info: SizedStruct {}
 extension mcm_bank_options: SizedStruct {
     static var initial: Self {
@@ -251,6 +256,21 @@ extension mcm_train_options: SizedStruct {
 }
 @c @implementation public func mcm_resume_options_init(
     _ value: UnsafeMutablePointer<mcm_resume_options>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_predict_options_init(
+    _ value: UnsafeMutablePointer<mcm_predict_options>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_prompt_options_init(
+    _ value: UnsafeMutablePointer<mcm_prompt_options>!, _ struct_size: UInt32
+) {
+    initialise(value, struct_size)
+}
+@c @implementation public func mcm_prompt_info_init(
+    _ value: UnsafeMutablePointer<mcm_prompt_info>!, _ struct_size: UInt32
 ) {
     initialise(value, struct_size)
 }

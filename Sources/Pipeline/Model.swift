@@ -230,8 +230,30 @@ public final class Model: Sendable {
         return try self.prompt([""])
     }
 
+    /// Throws unless the network can read the prompt for a batch.
+    func check(_ prompt: Prompt, _ name: String, batch: Int) throws {
+        guard readsText else { throw MCMError(.incompatible, "the model reads no text, \(name) is of no use to it") }
+        guard prompt.count == 1 || prompt.count == batch else {
+            throw MCMError(.size, "\(name) is for \(prompt.count) images, expected 1 or the batch size \(batch)")
+        }
+        let pooled = pooledChannels
+        guard prompt.channels == textChannels, prompt.pooledChannels == pooled || pooled == 0 else {
+            throw MCMError(
+                .incompatible,
+                "\(name) has \(prompt.channels) channels and \(prompt.pooledChannels) pooled ones, expected "
+                    + "\(textChannels) and \(pooled)")
+        }
+    }
+
+    /// Of a text's states that its network reads, 0 if it reads none.
+    public var textChannels: Int { (unet as? UNet2DCondition)?.config.textChannels ?? 0 }
+    /// Whether it has its text encoders.
+    public var encodesText: Bool { textEncoders != nil }
+    /// Numbers of the guidance embedding that a consistency model is told, 0 for others.
+    public var timestepCondCount: Int { (unet as? UNet2DCondition)?.config.timeCondProjDim ?? 0 }
+
     /// Of a pooled text that its network reads, 0 if it reads none.
-    var pooledChannels: Int { (unet as? UNet2DCondition)?.config.pooledChannels(timeIDs: timeIDCount) ?? 0 }
+    public var pooledChannels: Int { (unet as? UNet2DCondition)?.config.pooledChannels(timeIDs: timeIDCount) ?? 0 }
 
     /// Numbers that its network is told of an image's sizes: 6 in Stable Diffusion XL, 5 in its refiner, 0 in others.
     public var timeIDCount: Int { !kind.isXL ? 0 : kind.wantsAestheticsScore ? 5 : 6 }

@@ -5,18 +5,42 @@ import Networks
 /// The parts of a step for a loop of the caller's own. Samples and predictions are (batch, channels, height, width) as
 /// the caller has them; the arithmetic is the session's.
 extension Model {
+    /// What a prediction depends on beside the sample and its time.
+    public struct PredictionInputs {
+        public var classInput: [Float] = []
+        public var prompt: Prompt?
+        /// nil: those of a whole image.
+        public var timeIDs: [Float]?
+        /// Empty: zeros.
+        public var timestepCond: [Float] = []
+
+        public init() {}
+    }
+
+    ///   sample      (batch, inChannels of the network, height, width)
+    ///   prediction  (batch, predictionChannels, height, width)
     public func predict(
         _ sample: UnsafePointer<Float>, batch: Int, height: Int, width: Int, timesteps: [Float],
-        _ conditions: UNetConditions, prompt: Prompt? = nil, into prediction: UnsafeMutablePointer<Float>
+        _ given: PredictionInputs = PredictionInputs(), into prediction: UnsafeMutablePointer<Float>
     ) throws {
-        try unet.checkClassInput(conditions.classInput)
+        try unet.checkClassInput(given.classInput)
         try idle.withWorkspace(threads: threads) { workspace in
             let x = try Tensor(batch, height, width, unet.config.inChannels, in: workspace)
             fromNCHW(sample, into: x)
             var inputs = UNetInputs()
-            inputs.conditions = conditions
-            if let prompt, let reader = unet as? UNet2DCondition {
+            inputs.conditions.classInput = given.classInput
+            inputs.conditions.timestepCond = given.timestepCond
+            if let reader = unet as? UNet2DCondition {
+                guard let prompt = given.prompt else {
+                    throw MCMError(.state, "the model reads a text, no prompt is given")
+                }
+                try check(prompt, "the prompt", batch: batch)
                 inputs.text = try reader.text(prompt.states(n: batch, in: workspace), in: workspace)
+                if pooledChannels > 0 {
+                    inputs.conditions.textEmbeds = prompt.pooled(n: batch)
+                    let ids = defaultTimeIDs((height * reduction, width * reduction), isNegative: false)
+                    inputs.conditions.timeIDs = given.timeIDs ?? (0..<batch).flatMap { _ in ids }
+                }
             }
             toNCHW(try unet(x, timesteps: timesteps, inputs, in: workspace), into: prediction)
         }

@@ -67,24 +67,10 @@ struct Reading {
 
     /// negative: nil for what the model takes for none
     mutating func set(prompt: Prompt, negative: Prompt?, batch: Int) throws {
-        try check(prompt, "the prompt", batch)
-        if let negative { try check(negative, "the negative prompt", batch) }
+        try model.check(prompt, "the prompt", batch: batch)
+        if let negative { try model.check(negative, "the negative prompt", batch: batch) }
         let negative = try negative ?? (isGuided ? model.noPrompt(beside: prompt) : nil)
         (prompts, made) = ((prompt, negative), nil)
-    }
-
-    private func check(_ prompt: Prompt, _ name: String, _ batch: Int) throws {
-        guard let reader else { throw MCMError(.incompatible, "the model reads no text, \(name) is of no use to it") }
-        guard prompt.count == 1 || prompt.count == batch else {
-            throw MCMError(.size, "\(name) is for \(prompt.count) images, expected 1 or the batch size \(batch)")
-        }
-        let pooled = model.pooledChannels
-        guard prompt.channels == reader.config.textChannels, prompt.pooledChannels == pooled || pooled == 0 else {
-            throw MCMError(
-                .incompatible,
-                "\(name) has \(prompt.channels) channels and \(prompt.pooledChannels) pooled ones, expected "
-                    + "\(reader.config.textChannels) and \(pooled)")
-        }
     }
 
     /// Both: as many for each of `batch` images.

@@ -65,7 +65,8 @@ extension Session {
         let scale = control.net.config.imageScale
         let pixels = try pixels(
             images, channels: control.net.config.conditioningChannels, height: scale * height, width: scale * width,
-            "control image") { $0 }
+            "control image"
+        ) { $0 }
         return try add(.control(Control(control, pixels: pixels, guessMode: guessMode)), weight, window)
     }
 
