@@ -25,11 +25,7 @@ extension CheckpointSource {
         let file = "\(stem)\(variant.map { ".\($0)" } ?? "").safetensors"
         for pickle in ["\(stem).bin", "\(stem).bin.index.json", "\(stem).ckpt", "\(stem).pt", "\(stem).pth"]
         where folder.exists(pickle) {
-            throw MCMError(
-                .unsupported,
-                "\(folder.describe(pickle)): is a pickle file, which can run code when opened; convert it in Python: "
-                    + "diffusers.DiffusionPipeline.from_pretrained(folder).save_pretrained(new_folder, "
-                    + "safe_serialization=True)")
+            throw pickleError(folder.describe(pickle))
         }
         throw MCMError(.io, "\(folder.describe(file)): is missing, and so is its index of shards")
     }
@@ -59,4 +55,11 @@ extension CheckpointSource {
         }
         return try CheckpointSource(shards: shards, name: object.name)
     }
+}
+
+func pickleError(_ path: String) -> MCMError {
+    MCMError(
+        .unsupported,
+        "\(path): is a pickle file, which can run code when opened, expected safetensors; python3 -m mcm.convert converts it"
+    )
 }

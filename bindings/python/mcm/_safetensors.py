@@ -45,7 +45,7 @@ def write(path: PathLike, tensors: Sequence[Tensor]) -> None:
         header[tensor.name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in ordered:
             count = tensor.shape[0]
@@ -69,7 +69,7 @@ def _floats(name: str, examples: npt.NDArray[Any], first: int) -> npt.NDArray[An
 
 
 @contextmanager
-def _replacing(path: PathLike) -> Iterator[BinaryIO]:
+def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """A new file that takes the name `path` if the block ends well, and vanishes if not."""
     convert.path(path)
     if os.path.exists(path) and not os.path.isfile(path):
