@@ -1,6 +1,7 @@
 """Controllable diffusion: pretrained models, multimodal conditioning modules and step-wise sampling with libmcm."""
 from ._images import ImageLike, ImagesLike
 from ._native import lib as _lib
+from .controlnet import ControlNet
 from .dataset import Bank, Dataset, write_dataset
 from .errors import (
     Cancelled,
@@ -19,6 +20,7 @@ from .errors import (
 from .model import Memory, Model, ModelInfo
 from .modulator import Modality, Modulator, ModulatorInfo
 from .png import read_png, write_png
+from .prompt import Prompt
 from .rng import Generator
 from .scheduler import Scheduler, StepResult
 from .session import Attachment, Conditioning, Session, Step, generate
@@ -41,6 +43,7 @@ __all__ = [
     "CPUError",
     "Cancelled",
     "Conditioning",
+    "ControlNet",
     "Dataset",
     "FormatError",
     "Generator",
@@ -59,6 +62,7 @@ __all__ = [
     "Modulator",
     "ModulatorInfo",
     "OutOfMemory",
+    "Prompt",
     "Scheduler",
     "Session",
     "SizeError",

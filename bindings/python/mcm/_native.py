@@ -34,7 +34,8 @@ RESIZE_NEAREST, RESIZE_AREA, RESIZE_BILINEAR = 1, 2, 3
 SCHEDULER_DEFAULT, SCHEDULER_DDPM, SCHEDULER_DDIM, SCHEDULER_PNDM, SCHEDULER_LMS, SCHEDULER_EULER = 0, 1, 2, 3, 4, 5
 SCHEDULER_EULER_ANCESTRAL, SCHEDULER_HEUN, SCHEDULER_DPM_SOLVER_MULTISTEP, SCHEDULER_UNIPC = 6, 7, 8, 9
 SCHEDULER_LCM = 10
-DECODE_SAMPLE, DECODE_X0 = 0, 1
+DECODE_SAMPLE, DECODE_X0, DECODE_PREVIEW = 0, 1, 2
+MODULATE_GUIDED, MODULATE_CONDITIONAL = 0, 1
 WEIGHTING_UNIFORM, WEIGHTING_MIN_SNR, WEIGHTING_NOISE = 1, 2, 3
 TIMESTEPS_UNIFORM, TIMESTEPS_WEIGHTED = 1, 2
 LOSSES_TIMESTEP, LOSSES_GIVEN, LOSSES_WITHHELD = 1, 2, 3
@@ -64,7 +65,17 @@ class Image(Struct):
 
 
 class ModelOptions(Struct):
-    _fields_ = [("struct_size", c_uint32), ("threads", c_uint32), ("cache_bytes", c_uint64)]
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("threads", c_uint32),
+        ("cache_bytes", c_uint64),
+        ("variant", c_char_p),
+        ("tokenizer", c_char_p),
+        ("prediction_type", c_int32),
+        ("int8_weights", c_int32),
+        ("on_demand", c_int32),
+        ("reserved", c_uint32),
+    ]
 
 
 class MemoryFile(Structure):
@@ -86,6 +97,41 @@ class ModelInfo(Struct):
         ("parameter_count", c_uint64),
         ("memory_bytes", c_uint64),
         ("fingerprint", c_char * 24),
+        ("scale", c_uint32),
+        ("image_channels", c_uint32),
+        ("text_channels", c_uint32),
+        ("pooled_channels", c_uint32),
+        ("input_channels", c_uint32),
+        ("time_id_count", c_uint32),
+        ("encodes_text", c_int32),
+        ("rounding_error", c_float),
+    ]
+
+
+class PredictOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("class_input_count", c_uint32),
+        ("class_input", c_void_p),
+        ("prompt", c_void_p),
+        ("time_ids", c_void_p),
+        ("timestep_cond", c_void_p),
+        ("timestep_cond_count", c_size_t),
+    ]
+
+
+class PromptOptions(Struct):
+    _fields_ = [("struct_size", c_uint32), ("clip_skip", c_uint32), ("weights", c_int32), ("chunks", c_int32)]
+
+
+class PromptInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("count", c_uint32),
+        ("tokens", c_uint32),
+        ("channels", c_uint32),
+        ("pooled_channels", c_uint32),
+        ("truncated", c_int32),
     ]
 
 
@@ -157,6 +203,13 @@ class SessionOptions(Struct):
         ("steps", c_uint32),
         ("eta", c_float),
         ("scheduler_options", c_char_p),
+        ("strength", c_double),
+        ("guidance_scale", c_float),
+        ("guidance_rescale", c_float),
+        ("modulate", c_int32),
+        ("guidance_passes", c_int32),
+        ("tile_above", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -181,6 +234,9 @@ class SessionState(Struct):
         ("height", c_uint32),
         ("width", c_uint32),
         ("seeded", c_int32),
+        ("image_width", c_uint32),
+        ("image_height", c_uint32),
+        ("image_channels", c_uint32),
     ]
 
 
@@ -209,6 +265,13 @@ class GenerateOptions(Struct):
         ("class_input_count", c_size_t),
         ("callback", Progress),
         ("user", c_void_p),
+        ("prompt", c_char_p),
+        ("negative_prompt", c_char_p),
+        ("prompt_options", POINTER(PromptOptions)),
+        ("images", POINTER(Image)),
+        ("masks", POINTER(Image)),
+        ("image_count", c_uint32),
+        ("mask_count", c_uint32),
     ]
 
 
@@ -434,9 +497,35 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "mcm_scheduler_add_noise": (c_int32, c_void_p, c_int32, c_void_p, c_void_p, c_size_t, c_void_p),
     "mcm_scheduler_free": (None, c_void_p),
+    "mcm_predict_options_init": (None, POINTER(PredictOptions), c_uint32),
+    "mcm_model_predict_with": (
+        c_int32, c_void_p, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_void_p, POINTER(PredictOptions),
+        c_void_p, c_size_t,
+    ),
+    "mcm_prompt_options_init": (None, POINTER(PromptOptions), c_uint32),
+    "mcm_prompt_encode": (
+        c_int32, c_void_p, POINTER(c_char_p), c_uint32, POINTER(PromptOptions), POINTER(c_void_p),
+    ),
+    "mcm_prompt_create": (
+        c_int32, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t, c_uint32, c_void_p, c_size_t, POINTER(c_void_p),
+    ),
+    "mcm_prompt_info_init": (None, POINTER(PromptInfo), c_uint32),
+    "mcm_prompt_get_info": (c_int32, c_void_p, POINTER(PromptInfo)),
+    "mcm_prompt_get_states": (c_int32, c_void_p, c_void_p, c_size_t),
+    "mcm_prompt_get_pooled": (c_int32, c_void_p, c_void_p, c_size_t),
+    "mcm_prompt_free": (None, c_void_p),
+    "mcm_controlnet_open": (c_int32, c_char_p, POINTER(ModelOptions), POINTER(c_void_p)),
+    "mcm_controlnet_free": (None, c_void_p),
     "mcm_session_options_init": (None, POINTER(SessionOptions), c_uint32),
     "mcm_session_create": (c_int32, c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
     "mcm_session_seed": (c_int32, c_void_p, POINTER(c_uint64), c_uint32),
+    "mcm_session_set_prompt": (c_int32, c_void_p, c_void_p, c_void_p),
+    "mcm_session_set_image": (c_int32, c_void_p, POINTER(Image), c_uint32),
+    "mcm_session_set_mask": (c_int32, c_void_p, POINTER(Image), c_uint32),
+    "mcm_session_set_time_ids": (c_int32, c_void_p, c_void_p, c_void_p, c_size_t),
+    "mcm_session_attach_controlnet": (
+        c_int32, c_void_p, c_void_p, POINTER(Image), c_uint32, c_int32, POINTER(AttachOptions), POINTER(c_uint32),
+    ),
     "mcm_session_set_class_input": (c_int32, c_void_p, c_void_p, c_size_t),
     "mcm_attach_options_init": (None, POINTER(AttachOptions), c_uint32),
     "mcm_session_attach": (c_int32, c_void_p, c_void_p, POINTER(AttachOptions), POINTER(c_uint32)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ctypes import byref
 from dataclasses import dataclass
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from ._convert import ByteArray, BytesLike, FloatArray, PathLike
 from ._images import Images, ImagesLike
 from ._native import Handle, Owner, lib
 from .errors import InvalidArgument, SizeError
+
+if TYPE_CHECKING:
+    from .prompt import Prompt
 
 PREDICTION_TYPES = {
     native.PREDICTION_EPSILON: "epsilon",
@@ -46,7 +49,22 @@ class ModelInfo:
     memory_bytes: int
     """Held by the weights."""
     fingerprint: str
-    """Identifies the weights."""
+    """Identifies the network's weights."""
+    scale: int
+    """Pixels of an image per pixel of a sample, in each direction; 1 if samples are images."""
+    image_channels: int
+    text_channels: int
+    """Of a text's states that the network reads; 0 if it reads no text."""
+    pooled_channels: int
+    """Of the pooled text that it reads too (Stable Diffusion XL), else 0."""
+    input_channels: int
+    """That the network reads: `channels`; in an inpainting model also a mask and the sample of what stays."""
+    time_id_count: int
+    """Numbers of `Session.set_time_ids` per image: 6 or 5, else 0."""
+    encodes_text: bool
+    """Whether it has its text encoders."""
+    rounding_error: float
+    """||rounded - exact|| / ||exact|| of the network's weights with int8_weights, else 0."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +87,32 @@ def memory_from(struct: native.Memory) -> Memory:
     return Memory(threads=struct.threads, weights=struct.weights, cache=struct.cache, arena=struct.arena)
 
 
-def _options(threads: int, cache_bytes: int) -> native.ModelOptions:
+def model_options(
+    threads: int = 0,
+    cache_bytes: int = 0,
+    variant: Optional[str] = None,
+    tokenizer: Optional[PathLike] = None,
+    prediction_type: Optional[str] = None,
+    int8_weights: bool = False,
+    on_demand: bool = False,
+) -> native.ModelOptions:
+    types = {name: number for number, name in PREDICTION_TYPES.items()}
+    if prediction_type is not None and prediction_type not in types:
+        raise InvalidArgument(f"prediction_type is {prediction_type!r}, expected one of {', '.join(types)}")
     return native.ModelOptions(
-        threads=convert.u32("threads", threads), cache_bytes=convert.u64("cache_bytes", cache_bytes)
+        threads=convert.u32("threads", threads),
+        cache_bytes=convert.u64("cache_bytes", cache_bytes),
+        variant=None if variant is None else convert.text("variant", variant),
+        tokenizer=None if tokenizer is None else convert.path(tokenizer),
+        prediction_type=0 if prediction_type is None else types[prediction_type],
+        int8_weights=int8_weights,
+        on_demand=on_demand,
     )
 
 
 class Model(Owner):
-    """A pretrained diffusion model: network, noise schedule and scheduler defaults.
+    """A pretrained diffusion model: network, noise schedule and scheduler defaults; of a latent diffusion model also its
+    autoencoder, and of one that reads texts also their encoders. A sample is what the network works on: pixels or latents.
 
     Immutable; any number of threads may use it at the same time. Open it with `Model.open` or `Model.from_files`.
     """
@@ -100,31 +136,46 @@ class Model(Owner):
             parameter_count=info.parameter_count,
             memory_bytes=info.memory_bytes,
             fingerprint=info.fingerprint.decode(),
+            scale=info.scale,
+            image_channels=info.image_channels,
+            text_channels=info.text_channels,
+            pooled_channels=info.pooled_channels,
+            input_channels=info.input_channels,
+            time_id_count=info.time_id_count,
+            encodes_text=bool(info.encodes_text),
+            rounding_error=info.rounding_error,
         )
 
     @classmethod
-    def open(cls, folder: PathLike, threads: int = 0, cache_bytes: int = 0) -> Model:
-        """Open a diffusers model folder (model_index.json, unet/, scheduler/; safetensors weights).
+    def open(cls, path: PathLike, **options: Any) -> Model:
+        """Open a diffusers model folder (model_index.json and a folder for each component; safetensors weights), or a
+        .safetensors file in the layout in which Stable Diffusion 1.x, 2.x and XL are handed round.
 
-        threads: that one call may use, the caller's included; 0: as many as the process may use CPUs. Results do
-        not depend on it.
-        cache_bytes: memory that the model may spend on transformed filters, beside its weights. Kept, a 3 x 3
-        convolution's filters need not be transformed in each step, but four times its float32 weights (eight times
-        float16) are read: mostly 0 is fastest. Those that fit are kept. Results do not depend on it.
+        threads: that one call may use, the caller's included; 0 (default): as many as the process may use CPUs.
+        Results do not depend on it.
+        cache_bytes: memory that the model may spend on transformed filters, beside its weights; default 0. Kept, a
+        3 x 3 convolution's filters need not be transformed in each step, but four times its float32 weights (eight
+        times float16) are read: mostly 0 is fastest. Those that fit are kept. Results do not depend on it.
+        variant: of the weights' file names, e.g. "fp16".
+        tokenizer: of a model in one file, the folder of its tokenizer; default: CLIP's own.
+        prediction_type: "epsilon", "sample" or "v_prediction", before what the model's files say, or where they do not.
+        int8_weights: large matrices become 8-bit integers, see `ModelInfo.rounding_error`; default False.
+        on_demand: text encoders and autoencoder are loaded when they are needed and freed afterwards; default False.
         Raises IOFailure, FormatError, UnsupportedError, InvalidArgument, OutOfMemory, CPUError.
         """
-        options = _options(threads, cache_bytes)
+        struct = model_options(**options)
         handle = Handle(lib.mcm_model_free)
-        lib.mcm_model_open(convert.path(folder), byref(options), byref(handle))
+        lib.mcm_model_open(convert.path(path), byref(struct), byref(handle))
         return cls(handle)
 
     @classmethod
-    def from_files(cls, files: Mapping[str, BytesLike], threads: int = 0, cache_bytes: int = 0) -> Model:
-        """Open a model whose files lie in memory: path inside the folder, e.g. "unet/config.json", to content.
+    def from_files(cls, files: Mapping[str, BytesLike], **options: Any) -> Model:
+        """Open a model whose files lie in memory: path inside the folder, e.g. "unet/config.json", to content; or
+        a single .safetensors file.
 
-        The contents may be released afterwards. Arguments and errors as for `open`.
+        The contents may be released afterwards. Options and errors as for `open`.
         """
-        options = _options(threads, cache_bytes)
+        struct = model_options(**options)
         contents = [np.frombuffer(content, np.uint8) for content in files.values()]
         array = (native.MemoryFile * len(contents))(
             *(
@@ -133,7 +184,7 @@ class Model(Owner):
             )
         )
         handle = Handle(lib.mcm_model_free)
-        lib.mcm_model_open_memory(array, len(array), byref(options), byref(handle))
+        lib.mcm_model_open_memory(array, len(array), byref(struct), byref(handle))
         return cls(handle)
 
     @property
@@ -144,20 +195,40 @@ class Model(Owner):
         return memory_from(struct)
 
     def predict(
-        self, sample: npt.ArrayLike, timesteps: npt.ArrayLike, class_input: Optional[npt.ArrayLike] = None
+        self,
+        sample: npt.ArrayLike,
+        timesteps: npt.ArrayLike,
+        class_input: Optional[npt.ArrayLike] = None,
+        prompt: Optional[Prompt] = None,
+        time_ids: Optional[npt.ArrayLike] = None,
+        timestep_cond: Optional[npt.ArrayLike] = None,
     ) -> FloatArray:
         """The network's prediction for a batch: float32, (batch, prediction_channels, height, width).
 
-        sample: (batch, channels, height, width). timesteps: a number, or one per image. class_input: for a model
-        that takes one, (batch, class_input_size), or (batch,) if that size is 1.
-        Raises InvalidArgument, SizeError, OutOfMemory.
+        sample: (batch, input_channels, height, width). timesteps: a number, or one per image. class_input: for a
+        model that takes one, (batch, class_input_size), or (batch,) if that size is 1. prompt: for a model that reads
+        a text. time_ids: (batch, time_id_count), by default those of a whole image. timestep_cond: a consistency
+        model's guidance embedding, by default zeros.
+        Raises InvalidArgument, SizeError, StateError, IncompatibleError, OutOfMemory.
         """
         x = convert.samples("sample", sample)
         batch, _, height, width = x.shape
         t = convert.timesteps(timesteps, batch)
         c = None if class_input is None else convert.floats(class_input)
+        ids = None if time_ids is None else convert.floats_of_shape(
+            "time_ids", time_ids, (batch, self.info.time_id_count)
+        )
+        cond = None if timestep_cond is None else convert.floats(timestep_cond)
+        options = native.PredictOptions(
+            class_input_count=0 if c is None else c.size,
+            class_input=convert.address(c),
+            prompt=None if prompt is None else prompt._handle,
+            time_ids=convert.address(ids),
+            timestep_cond=convert.address(cond),
+            timestep_cond_count=0 if cond is None else cond.size,
+        )
         prediction = np.empty((batch, self.info.prediction_channels, height, width), np.float32)
-        lib.mcm_model_predict(
+        lib.mcm_model_predict_with(
             self._handle,
             batch,
             width,
@@ -165,28 +236,28 @@ class Model(Owner):
             x.ctypes.data,
             x.size,
             t.ctypes.data,
-            convert.address(c),
-            0 if c is None else c.size,
+            byref(options),
             prediction.ctypes.data,
             prediction.size,
         )
         return prediction
 
     def encode(self, images: ImagesLike) -> FloatArray:
-        """Images of one size to samples: float32, (batch, channels, height, width) in [-1, 1].
+        """Images of one size to samples: float32, (batch, channels, height / scale, width / scale), in [-1, 1] or the
+        means of their latents.
 
         Raises InvalidArgument, SizeError; for paths also what `read_png` raises.
         """
         views = Images(images)
         if not views.pixels:
             raise InvalidArgument("no images")
-        height, width = views.pixels[0].shape[:2]
+        height, width = (size // self.info.scale for size in views.pixels[0].shape[:2])
         sample = np.empty((len(views.pixels), self.info.channels, height, width), np.float32)
         lib.mcm_model_encode(self._handle, views, len(views.pixels), sample.ctypes.data, sample.size)
         return sample
 
     def decode(self, sample: npt.ArrayLike) -> ByteArray:
-        """A sample (channels, height, width) to uint8 pixels, (height, width) or (height, width, channels).
+        """A sample (channels, height, width) to uint8 pixels, (height * scale, width * scale[, image_channels]).
 
         A batch of samples (batch, channels, height, width) gives a batch of images. Raises SizeError.
         """
@@ -194,8 +265,9 @@ class Model(Owner):
         if x.ndim not in (3, 4):
             raise SizeError(f"sample has shape {x.shape}, expected ([batch,] channels, height, width)")
         batch = x if x.ndim == 4 else x[np.newaxis]
-        count, channels, height, width = batch.shape
-        images = np.empty((count, height, width, channels), np.uint8)
+        count, _, height, width = batch.shape
+        scale, channels = self.info.scale, self.info.image_channels
+        images = np.empty((count, height * scale, width * scale, channels), np.uint8)
         for one, pixels in zip(batch, images):
             lib.mcm_model_decode(
                 self._handle, width, height, one.ctypes.data, one.size, pixels.ctypes.data, pixels.size

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes import byref, c_uint32, c_uint64
 from dataclasses import dataclass
-from typing import Callable, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,18 @@ import numpy.typing as npt
 from . import _convert as convert
 from . import _native as native
 from ._convert import ByteArray, FloatArray
-from ._images import Conditions, ImagesLike
+from ._images import Conditions, Images, ImagesLike
 from ._native import Handle, Owner, lib
-from .errors import StateError
+from .controlnet import ControlNet
+from .errors import InvalidArgument, StateError
 from .model import Memory, Model, memory_from
 from .modulator import Modulator
+from .prompt import Prompt
 from .scheduler import OptionsLike, kind_number, options_text
 
 SeedsLike = Union[int, Sequence[int]]
+PromptLike = Union[str, Sequence[str], Prompt]
+MODULATE = {"guided": native.MODULATE_GUIDED, "conditional": native.MODULATE_CONDITIONAL}
 
 
 def _seed_list(seeds: SeedsLike) -> list[int]:
@@ -38,13 +42,20 @@ class Session(Owner):
                 show(step.preview())
             images = session.result()
 
-    width, height: of the samples; None: the model's own. scheduler, steps, eta, scheduler_options: as for
+    width, height: of the images; None: the model's own. scheduler, steps, eta, scheduler_options: as for
     `Scheduler`; by default the model's own.
+    strength: of a run that begins from an image, the share of the steps that are taken.
+    guidance_scale: s in e = e_u + s (e_c - e_u); None: that of diffusers' pipeline; 1: no guidance. guidance_rescale:
+    the share of e_c's standard deviation that e gets back. modulate: "guided" or "conditional", the prediction on which
+    modules act. guidance_passes: 1: e_c and e_u are predicted together, 2: one after the other, 0: as memory suggests.
+    tile_above: the autoencoder works in tiles on images of more pixels than a square of this size; 0: 768.
     Belongs to one thread at a time. Raises InvalidArgument, UnsupportedError, OutOfMemory.
     """
 
     shape: tuple[int, int, int, int]
     """(batch, channels, height, width) of the samples."""
+    image_shape: tuple[int, int, int]
+    """(height, width, channels) of an image."""
     steps: int
     """Of the whole run."""
 
@@ -58,7 +69,17 @@ class Session(Owner):
         steps: Optional[int] = None,
         eta: float = 0.0,
         scheduler_options: Optional[OptionsLike] = None,
+        strength: float = 1.0,
+        guidance_scale: Optional[float] = None,
+        guidance_rescale: float = 0.0,
+        modulate: str = "guided",
+        guidance_passes: int = 0,
+        tile_above: int = 0,
     ) -> None:
+        if modulate not in MODULATE:
+            raise InvalidArgument(f"modulate is {modulate!r}, expected {' or '.join(map(repr, MODULATE))}")
+        if guidance_scale is not None and not guidance_scale >= 0:
+            raise InvalidArgument(f"guidance_scale is {guidance_scale}, expected a number >= 0")
         options = native.SessionOptions(
             batch=convert.u32("batch", batch),
             width=convert.u32("width", width or 0),
@@ -67,12 +88,21 @@ class Session(Owner):
             steps=convert.u32("steps", steps or 0),
             eta=eta,
             scheduler_options=options_text(scheduler_options),
+            strength=strength,
+            # To the library 0 is the default, and all up to 1 are the same.
+            guidance_scale=0.0 if guidance_scale is None else max(guidance_scale, 1.0),
+            guidance_rescale=guidance_rescale,
+            modulate=MODULATE[modulate],
+            guidance_passes=guidance_passes,
+            tile_above=convert.u32("tile_above", tile_above),
         )
         handle = Handle(lib.mcm_session_free)
         lib.mcm_session_create(model._handle, byref(options), byref(handle))
         super().__init__(handle)
         state = self._state()
         self.shape = (state.batch, state.channels, state.height, state.width)
+        self.image_shape = (state.image_height, state.image_width, state.image_channels)
+        self._model = model
         self.steps = state.steps
 
     def _state(self) -> native.SessionState:
@@ -110,6 +140,42 @@ class Session(Owner):
         values = _seed_list(seeds)
         lib.mcm_session_seed(self._handle, (c_uint64 * len(values))(*values), len(values))
 
+    def set_prompt(self, prompt: PromptLike, negative: Optional[PromptLike] = None) -> None:
+        """What a model that reads a text is told, and with guidance what it is led away from: a text, one per image, or
+        a `Prompt`. negative None: the empty text, or zeros in a Stable Diffusion XL that was trained so. Allowed between
+        steps. Raises SizeError, IncompatibleError, StateError, UnsupportedError.
+        """
+        def encoded(given: PromptLike) -> Prompt:
+            return given if isinstance(given, Prompt) else Prompt.encode(self._model, given)
+
+        other = None if negative is None else encoded(negative)
+        lib.mcm_session_set_prompt(
+            self._handle, encoded(prompt)._handle, None if other is None else other._handle
+        )
+
+    def set_image(self, images: Optional[ImagesLike]) -> None:
+        """An image to begin from, for the next `seed`: one for the batch or one per image, of the session's image size;
+        None: noise alone. Raises InvalidArgument, SizeError.
+        """
+        views = Images([] if images is None else images)
+        lib.mcm_session_set_image(self._handle, views, len(views.pixels))
+
+    def set_mask(self, masks: Optional[ImagesLike]) -> None:
+        """What is to be painted in that image, for the next `seed`: 1 (or 255); what stays: 0. None: all of it. Raises
+        InvalidArgument, SizeError.
+        """
+        views = Images([] if masks is None else masks)
+        lib.mcm_session_set_mask(self._handle, views, len(views.pixels))
+
+    def set_time_ids(self, time_ids: npt.ArrayLike, negative: Optional[npt.ArrayLike] = None) -> None:
+        """Stable Diffusion XL's original height and width, crop's top and left, target height and width; of its refiner
+        the first four and an aesthetic score: (batch, time_id_count). negative None: the same.
+        """
+        shape = (self.shape[0], self._model.info.time_id_count)
+        positive = convert.floats_of_shape("time_ids", time_ids, shape)
+        other = positive if negative is None else convert.floats_of_shape("negative", negative, shape)
+        lib.mcm_session_set_time_ids(self._handle, positive.ctypes.data, other.ctypes.data, positive.size)
+
     def set_class_input(self, values: npt.ArrayLike) -> None:
         """Class input of a model that takes one: (batch, class_input_size). Raises SizeError, InvalidArgument."""
         array = convert.floats(values)
@@ -140,6 +206,29 @@ class Session(Owner):
             attachment.detach()
             raise
         return attachment
+
+    def attach_controlnet(
+        self,
+        controlnet: ControlNet,
+        images: ImagesLike,
+        weight: float = 1.0,
+        begin: float = 0.0,
+        end: float = 1.0,
+        guess: bool = False,
+    ) -> Attachment:
+        """Attach a ControlNet, with `weight` (diffusers' controlnet_conditioning_scale), active while begin <= step /
+        steps < end. Several add up.
+
+        images: RGB, of the session's image size, one for the batch or one per image. guess: diffusers' guess_mode.
+        Raises IncompatibleError, InvalidArgument, SizeError.
+        """
+        options = native.AttachOptions(weight=weight, begin=begin, end=end)
+        number = c_uint32()
+        views = Images(images)
+        lib.mcm_session_attach_controlnet(
+            self._handle, controlnet._handle, views, len(views.pixels), guess, byref(options), byref(number)
+        )
+        return Attachment(self, number.value, weight, (begin, end))
 
     def step(self) -> Step:
         """Do one step. Raises StateError before seeding and past the end."""
@@ -180,13 +269,20 @@ class Session(Owner):
         return x0
 
     def _decode(self, what: int) -> ByteArray:
-        batch, channels, height, width = self.shape
-        images = np.empty((batch, height, width, channels), np.uint8)
+        height, width, channels = self.image_shape
+        if what == native.DECODE_PREVIEW:
+            height, width = self.shape[2:]
+        images = np.empty((self.shape[0], height, width, channels), np.uint8)
         for index, pixels in enumerate(images):
             lib.mcm_session_decode(self._handle, what, index, pixels.ctypes.data, pixels.size)
         return images[..., 0] if channels == 1 else images
 
     def preview(self) -> ByteArray:
+        """`x0` as uint8 images at once, (batch, height, width[, channels]): itself, or a linear map of its latents, at
+        their size."""
+        return self._decode(native.DECODE_PREVIEW)
+
+    def decode_x0(self) -> ByteArray:
         """`x0` as uint8 images, (batch, height, width) or (batch, height, width, channels)."""
         return self._decode(native.DECODE_X0)
 
@@ -237,7 +333,7 @@ class Step:
 
 
 class Attachment:
-    """A module in a session, as `Session.attach` returns it. Everything may be changed between steps."""
+    """A module or ControlNet in a session, as `Session.attach` returns it. Everything may be changed between steps."""
 
     def __init__(self, session: Session, number: int, weight: float, window: tuple[float, float]) -> None:
         self._session = session
@@ -312,28 +408,32 @@ class Conditioning:
 def generate(
     model: Model,
     *conditionings: Conditioning,
+    prompt: Optional[PromptLike] = None,
+    negative: Optional[PromptLike] = None,
+    image: Optional[ImagesLike] = None,
+    mask: Optional[ImagesLike] = None,
     seeds: SeedsLike = 0,
     batch: Optional[int] = None,
-    width: Optional[int] = None,
-    height: Optional[int] = None,
-    scheduler: str = "default",
-    steps: Optional[int] = None,
-    eta: float = 0.0,
     class_input: Optional[npt.ArrayLike] = None,
     progress: Optional[Callable[[Step], object]] = None,
-    scheduler_options: Optional[OptionsLike] = None,
+    **options: Any,
 ) -> ByteArray:
     """Sample a batch in one call: uint8, (batch, height, width) or (batch, height, width, channels).
 
-    batch: by default the number of seeds. Other arguments as for `Session`, `Session.seed`,
+    batch: by default the number of seeds. prompt: by default the empty text, if the model reads one. Other arguments as
+    for `Session`, `Session.set_prompt`, `Session.set_image`, `Session.set_mask`, `Session.seed`,
     `Session.set_class_input` and `Session.run`; errors too.
     """
     size = len(_seed_list(seeds)) if batch is None else batch
-    with Session(model, size, width, height, scheduler, steps, eta, scheduler_options) as session:
+    with Session(model, size, **options) as session:
         if class_input is not None:
             session.set_class_input(class_input)
+        if prompt is not None or model.info.text_channels:
+            session.set_prompt("" if prompt is None else prompt, negative)
         for conditioning in conditionings:
             session.attach(**vars(conditioning))
+        session.set_image(image)
+        session.set_mask(mask)
         session.seed(seeds)
         session.run(progress)
         return session.result()

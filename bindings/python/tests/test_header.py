@@ -52,9 +52,9 @@ def struct(name: str) -> type:
 
 def accepted(declaration: str) -> tuple:
     """The ctypes types that may stand for a C declaration such as "const float *sample"."""
-    name, stars = re.match(r"\s*(?:const )?(\w+)\s*(\**)", declaration).groups()
+    name, stars = re.match(r"\s*(\w+)\s*(\**)", declaration.replace("const ", "").replace("* *", "**")).groups()
     if stars == "**":
-        return (POINTER(c_void_p),)
+        return (POINTER(c_char_p if name == "char" else c_void_p),)
     if stars == "":
         return (NUMBERS[name],)
     if name == "char":

@@ -73,7 +73,7 @@ def native_generate(model, modulator, conditions, seed, batch, scheduler, steps,
     options = native.GenerateOptions(
         seed_count=1,
         seeds=(c_uint64 * 1)(seed),
-        session=pointer(native.SessionOptions(batch=batch, scheduler=kind, steps=steps, eta=eta)),
+        session=pointer(native.SessionOptions(strength=1.0, batch=batch, scheduler=kind, steps=steps, eta=eta)),
         attachments=pointer(attachment),
         attachment_count=1,
         callback=callback or native.Progress(),
