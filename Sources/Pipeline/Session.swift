@@ -231,7 +231,8 @@ public final class Session {
     /// Image `index` of x_t or of the predicted x_0, as interleaved bytes.
     public func decode(original: Bool, index: Int, into pixels: UnsafeMutablePointer<UInt8>) throws {
         let sample = try image(original: original, index)
-        workspace.trim()  // an autoencoder needs memory that the steps do not need meanwhile
+        // An autoencoder needs memory that the steps do not need meanwhile.
+        if model.latents != nil { workspace.trim() }
         try model.decode(sample, tiling: options.tiling, into: pixels)
     }
 
