@@ -261,6 +261,9 @@ static void training_that_overflows(void) {
         if (i < 2) {
             REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_accumulate(trainer, b, NULL));
             MESSAGE("step 2");
+            mcm_modulator *module;
+            REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_evaluate(trainer, b, 0, NULL));
+            REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_get_modulator(trainer, 0, &module));
             /* Neither file could be read again. */
             REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_save(trainer, path_in(scratch, "none")));
             MESSAGE("after step 1");

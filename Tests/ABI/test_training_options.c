@@ -297,13 +297,18 @@ static void training_on_models_that_do_not_fit(void) {
     STATUS(MCM_ERROR_IO, mcm_trainer_create_from(ok.model, NULL, "/no/such/module", NULL, &trainer));
     bytes later = tiny_module_file(&(tiny_module){.damage = {.from = "\"version\":\"1\"", .to = "\"version\":\"2\""}});
     bytes nan = tiny_module_file(&(tiny_module){.damage = {.not_finite = "conv_out.bias"}});
+    bytes strange = tiny_module_file(&(tiny_module){.damage = {.from = "\\\"scale_offset", .to = "\\\"scale_OFFset"}});
     write_file(module, nan.data, nan.size);
     STATUS(MCM_ERROR_FORMAT, mcm_trainer_create_from(ok.model, NULL, module, NULL, &trainer));
+    write_file(module, strange.data, strange.size);
+    STATUS(MCM_ERROR_UNSUPPORTED, mcm_trainer_create_from(ok.model, NULL, module, NULL, &trainer));
+    MESSAGE(module);
     write_file(module, later.data, later.size);
     STATUS(MCM_ERROR_FORMAT, mcm_trainer_create_from(ok.model, NULL, module, NULL, &trainer));
     CHECK(trainer == untouched);
     free(later.data);
     free(nan.data);
+    free(strange.data);
 
     /* One file for all processes that share a step. */
     mcm_trainer_options shared = quick_options();
