@@ -211,6 +211,33 @@ static void training_bank_is_fair(void) {
     free_sources();
 }
 
+static int32_t check_part(void *user, uint64_t done, uint64_t count) {
+    (void)done, (void)count;
+    CHECK(file_exists(user));
+    return 0;
+}
+
+/* A link goes on pointing where it did; what is recorded never lies on another file system than where it will. */
+static void training_bank_recorded_through_a_link(void) {
+    open_sources();
+    char folder[4096], target[4200], part[4300];
+    snprintf(folder, sizeof folder, "%s/elsewhere", scratch);
+    snprintf(target, sizeof target, "%s/bank", folder);
+    snprintf(part, sizeof part, "%s.part", target);
+    snprintf(path, sizeof path, "%s", path_in(scratch, "link"));
+    CHECK(mkdir(folder, 0777) == 0 && symlink(target, path) == 0);
+    write_file(target, "old", 3);
+    mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
+    options.count = 5;
+    OK(mcm_bank_record(model, dataset, path, &options, check_part, part));
+    struct stat status;
+    CHECK(lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && !file_exists(part));
+    mcm_bank *bank;
+    OK(mcm_bank_open(target, &bank));
+    mcm_bank_free(bank);
+    free_sources();
+}
+
 /* --- A full disk --- */
 
 static void limit_files_to(rlim_t size) {
@@ -341,6 +368,7 @@ const test training_file_tests[] = {
     {"training_bank_killed_while_recording", training_bank_killed_while_recording},
     {"training_bank_goes_on_after_cancelling", training_bank_goes_on_after_cancelling},
     {"training_bank_is_fair", training_bank_is_fair},
+    {"training_bank_recorded_through_a_link", training_bank_recorded_through_a_link},
     {"training_with_files_limited", training_with_files_limited},
     {"training_on_a_full_disk", training_on_a_full_disk},
     {NULL, NULL},
