@@ -186,13 +186,14 @@ extension Trainer {
         let start = seconds(), count = parameters.count
         let mean = 1 / Float(pending)
         let norm = squaredNorm(parameters.gradients.data, count: count).squareRoot() * Double(mean)
-        guard norm.isFinite else {
+        let clip = options.clipNorm > 0 && norm > Double(options.clipNorm) ? options.clipNorm / Float(norm) : 1
+        // The second moments are its squares.
+        guard Float(norm).isFinite, Float(norm) * clip < Float.greatestFiniteMagnitude.squareRoot() else {
             throw MCMError(
                 .state,
-                "the gradient is not finite in step \(step + 1): a smaller learning rate may help, or clear the gradient"
-            )
+                "the gradient's norm is \(norm) in step \(step + 1), expected one whose square a float holds: a smaller "
+                    + "learning rate may help, or clear the gradient")
         }
-        let clip = options.clipNorm > 0 && norm > Double(options.clipNorm) ? options.clipNorm / Float(norm) : 1
         let rate = options.learningRate(step)
         let decay = min(options.emaDecay, Float(step + 2) / Float(step + 11))
         for entry in parameters.entries {

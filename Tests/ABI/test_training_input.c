@@ -283,6 +283,16 @@ static void training_that_overflows(void) {
         OK(mcm_trainer_apply(trainer, NULL));
         mcm_trainer_free(trainer);
     }
+    /* Its square, of which the second moments are made, is not finite. */
+    mcm_trainer_options unclipped = quick_options();
+    unclipped.clip_norm = 0;
+    mcm_trainer *trainer = new_trainer(ok.model, NULL, &unclipped);
+    OK(mcm_trainer_accumulate(trainer, b, NULL));
+    OK(mcm_trainer_get_buffers(trainer, NULL, &gradients, NULL, NULL));
+    gradients[0] = 1e30f;
+    REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_apply(trainer, NULL));
+    MESSAGE("step 1");
+    mcm_trainer_free(trainer);
     free_all();
 }
 
