@@ -213,30 +213,27 @@ private func reporting(
     call { try trainer(handle).clear() }
 }
 
-private func withSource<R>(
-    _ trainer: Trainer, _ dataset: OpaquePointer?, _ bank: OpaquePointer?, _ body: (inout Source) throws -> R
-) throws -> R {
-    let dataset = try object(dataset, Dataset.self, "dataset")
-    let bank = try bank.map { try object($0, Bank.self, "bank") }
-    return try trainer.withSource(dataset, bank, body)
+private func examples(_ dataset: OpaquePointer?, _ bank: OpaquePointer?) throws -> (Dataset, Bank?) {
+    try (object(dataset, Dataset.self, "dataset"), bank.map { try object($0, Bank.self, "bank") })
+}
+
+private func source(_ trainer: Trainer, _ dataset: OpaquePointer?, _ bank: OpaquePointer?) throws -> Source {
+    let (dataset, bank) = try examples(dataset, bank)
+    return try trainer.source(dataset, bank)
 }
 
 @c @implementation public func mcm_trainer_step_dataset(
     _ handle: OpaquePointer!, _ dataset: OpaquePointer!, _ bank: OpaquePointer!, _ count: UInt32,
     _ report: UnsafeMutablePointer<mcm_train_report>!
 ) -> mcm_status {
-    reporting(handle, report) { trainer in
-        try withSource(trainer, dataset, bank) { try trainer.step(Int(count), from: &$0) }
-    }
+    reporting(handle, report) { try $0.step(Int(count), from: source($0, dataset, bank)) }
 }
 
 @c @implementation public func mcm_trainer_accumulate_dataset(
     _ handle: OpaquePointer!, _ dataset: OpaquePointer!, _ bank: OpaquePointer!, _ count: UInt32,
     _ report: UnsafeMutablePointer<mcm_train_report>!
 ) -> mcm_status {
-    reporting(handle, report) { trainer in
-        try withSource(trainer, dataset, bank) { try trainer.accumulate(Int(count), from: &$0) }
-    }
+    reporting(handle, report) { try $0.accumulate(Int(count), from: source($0, dataset, bank)) }
 }
 
 @c @implementation public func mcm_trainer_evaluate_dataset(
@@ -244,8 +241,7 @@ private func withSource<R>(
     _ report: UnsafeMutablePointer<mcm_train_report>!
 ) -> mcm_status {
     reporting(handle, report, mayRun: true) { trainer in
-        let dataset = try object(dataset, Dataset.self, "dataset")
-        let bank = try bank.map { try object($0, Bank.self, "bank") }
+        let (dataset, bank) = try examples(dataset, bank)
         return try trainer.evaluate(
             Int(count), of: Source(dataset, bank: bank, for: trainer), averaged: averaged != 0)
     }
@@ -368,11 +364,9 @@ private func withSource<R>(
         (loop.batch, loop.accumulate) = (Int(value.batch), Int(value.accumulate))
         (loop.untilStep, loop.saveEvery) = (Int(value.until_step), Int(value.save_every))
         if let path = value.save_path { loop.savePath = try string(path, "options: save_path") }
-        try withSource(trainer, dataset, bank) { source in
-            try trainer.train(&source, loop) { report in
-                var value = encode(report, trainer)
-                return callback?(user, handle, &value) ?? 0 == 0
-            }
+        try trainer.train(source(trainer, dataset, bank), loop) { report in
+            var value = encode(report, trainer)
+            return callback?(user, handle, &value) ?? 0 == 0
         }
     }
 }

@@ -44,11 +44,11 @@ extension Bank {
             predictionType: base.predictionType, fingerprint: base.fingerprint, dataset: dataset.fingerprint,
             seed: options.seed, timesteps: range, alphasCumprod: base.schedule.alphasCumprod)
         let file = try PartialFile(path: path, header: header)
-        var shuffle = Shuffle(seed: options.seed, count: dataset.count)
+        let shuffle = Shuffle(seed: options.seed, count: dataset.count)
         let workspace = Workspace(threads: model.threads)
         while file.records < options.count {
             let numbers = file.records..<min(file.records + options.batch, options.count)
-            try Self.records(numbers, header, model, dataset, &shuffle, in: workspace, file.append)
+            try Self.records(numbers, header, model, dataset, shuffle, in: workspace, file.append)
             if !progress(file.records, options.count) {
                 throw MCMError(.cancelled, "cancelled after record \(file.records) of \(options.count)")
             }
@@ -58,11 +58,11 @@ extension Bank {
 
     /// Records with these numbers; each follows from its number alone.
     private static func records(
-        _ numbers: Range<Int>, _ header: Header, _ model: Model, _ dataset: Dataset, _ shuffle: inout Shuffle,
+        _ numbers: Range<Int>, _ header: Header, _ model: Model, _ dataset: Dataset, _ shuffle: Shuffle,
         in workspace: Workspace, _ append: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         let n = numbers.count, size = header.predictionCount
-        let images = numbers.map { shuffle($0) }
+        let images = try numbers.map { try shuffle($0) }
         let draws = numbers.map { number in
             var generator = Generator(seed: mix(header.seed, UInt64(number)))
             let span = header.timesteps

@@ -33,7 +33,7 @@ public final class Trainer {
     public internal(set) var losses: LossTable
     /// While `train` runs.
     var isRunning = false
-    private var source: Source?
+    private var lastSource: Source?
 
     /// A module of random weights for a config as a module file has it; see docs/format.md.
     public convenience init(_ base: Base, config: JSONValue, _ options: TrainerOptions) throws {
@@ -106,13 +106,11 @@ public final class Trainer {
     }
 
     /// A source of examples, the same as in the last call if it has not changed: shuffling takes time.
-    public func withSource<R>(_ dataset: Dataset, _ bank: Bank?, _ body: (inout Source) throws -> R) throws -> R {
-        var source =
-            try self.source.flatMap { $0.dataset === dataset && $0.bank === bank ? $0 : nil }
-            ?? Source(dataset, bank: bank, for: self)
-        self.source = nil  // it is not copied when it changes
-        defer { self.source = source }
-        return try body(&source)
+    public func source(_ dataset: Dataset, _ bank: Bank?) throws -> Source {
+        if let lastSource, lastSource.dataset === dataset, lastSource.bank === bank { return lastSource }
+        let source = try Source(dataset, bank: bank, for: self)
+        lastSource = source
+        return source
     }
 
     /// The floats of a batch of samples. Throws `.size` for a size that the model does not take, or no machine holds.
