@@ -66,7 +66,7 @@ static void training_lowers_the_loss(void) {
     free_sources();
 }
 
-/* The same example by whatever way: an image, a sample, drawn from a data set in F32. */
+/* The same examples either way. */
 static void training_on_images_is_training_on_samples(void) {
     open_sources(1);
     mcm_trainer *a = trainer_on(ON_IMAGES), *b = trainer_on(ON_SAMPLES);
@@ -171,7 +171,6 @@ static void training_state_and_losses(void) {
     free_sources();
 }
 
-/* The parameters lie one after the other, by the names and shapes of the module's file. */
 /* Losses without learning: the same every time, with all conditions, and nothing else changes. */
 static void training_is_evaluated(void) {
     open_sources(2);
@@ -253,6 +252,7 @@ static void training_averages_are_the_callers_to_change(void) {
     free_sources();
 }
 
+/* The parameters lie one after the other, by the names and shapes of the module's file. */
 static void training_parameters_have_names(void) {
     open_sources(1);
     mcm_trainer *trainer = trainer_on(ON_IMAGES);
@@ -267,9 +267,8 @@ static void training_parameters_have_names(void) {
     snprintf(path, sizeof path, "%s", path_in(scratch, "named"));
     OK(mcm_trainer_write_modulator(trainer, path, 0, MCM_F32));
     bytes file = read_file(path);
-    size_t header = 0;
-    for (int i = 7; i >= 0; i--) header = header << 8 | file.data[i];
-    file.data[8 + header - 1] = 0; /* as text; a space is lost, or the last brace */
+    size_t data = header_end(&file);
+    file.data[data - 1] = 0; /* as text; a space is lost, or the last brace */
     for (uint32_t i = 0; i < state.tensor_count; i++) {
         OK(mcm_trainer_get_parameter(trainer, i, &info));
         uint64_t product = 1;
@@ -284,7 +283,7 @@ static void training_parameters_have_names(void) {
         const char *entry = strstr((char *)file.data + 8, quoted), *offsets = entry ? strstr(entry, "offsets") : NULL;
         unsigned long long begin = 0, last = 0;
         CHECK(offsets && sscanf(offsets, "offsets\":[%llu,%llu]", &begin, &last) == 2 && last - begin == 4 * product);
-        SAME(file.data + 8 + header + begin, values + info.offset, last - begin);
+        SAME(file.data + data + begin, values + info.offset, last - begin);
         seen += strcmp(info.name, "conv_in.weight") == 0 || strcmp(info.name, "conv_out.bias") == 0;
     }
     CHECK(end == state.parameter_count && seen == 2);

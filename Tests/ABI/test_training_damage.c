@@ -23,13 +23,6 @@ static void free_sources(void) {
     mcm_model_free(model);
 }
 
-static unsigned random_state = 1;
-
-static unsigned random_below(unsigned n) {
-    random_state = random_state * 1664525u + 1013904223u;
-    return (unsigned)((uint64_t)random_state * n >> 32);
-}
-
 /* Opens what is at `path`; returns whether it could. */
 typedef int opener(const char *path);
 
@@ -105,12 +98,6 @@ static int opened_with_changes(const bytes *file, size_t first, size_t end, int 
         file->data[at] = was;
     }
     return opened;
-}
-
-static size_t header_end(const bytes *file) {
-    size_t length = 0;
-    for (int i = 7; i >= 0; i--) length = length << 8 | file->data[i];
-    return 8 + length;
 }
 
 static void training_with_a_damaged_bank(void) {

@@ -33,13 +33,6 @@ static void free_sources(void) {
 
 static void sleep_us(long us) { nanosleep(&(struct timespec){us / 1000000, us % 1000000 * 1000}, NULL); }
 
-static unsigned random_state = 1;
-
-static unsigned random_below(unsigned n) {
-    random_state = random_state * 1664525u + 1013904223u;
-    return (unsigned)((uint64_t)random_state * n >> 32);
-}
-
 static void step(mcm_trainer *trainer) {
     tiny_batch b;
     OK(mcm_trainer_step(trainer, images_of(&b, 0, 2), NULL));

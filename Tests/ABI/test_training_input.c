@@ -1,4 +1,4 @@
-/* Training with wrong input: an error of the right kind, and the trainer as it was. NULL for every pointer. */
+/* Training with wrong input: an error of the right kind, and the trainer as it was. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

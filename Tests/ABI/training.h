@@ -46,6 +46,11 @@ mcm_bank *new_bank(const mcm_model *model, const mcm_dataset *dataset, const cha
 bytes read_file(const char *path);
 int same_bytes(const bytes *a, const bytes *b);
 int file_exists(const char *path);
+/* Where a safetensors file's data begin. */
+size_t header_end(const bytes *file);
+
+/* The same numbers in every run, for each test from the beginning. */
+unsigned random_below(unsigned n);
 
 mcm_trainer_state state_of_trainer(const mcm_trainer *trainer);
 /* What the trainer saves. */
