@@ -8,22 +8,6 @@
 #include "drawing.h"
 #include "training.h"
 
-static mcm_model *model;
-static mcm_dataset *dataset;
-static mcm_bank *bank;
-
-static void open_sources(uint32_t threads) {
-    model = tiny_model_open(&(tiny_model){0}, threads);
-    dataset = new_dataset("dataset");
-    bank = new_bank(model, dataset, "bank", 40);
-}
-
-static void free_sources(void) {
-    mcm_bank_free(bank);
-    mcm_dataset_free(dataset);
-    mcm_model_free(model);
-}
-
 /* --- Learning --- */
 
 enum { ON_IMAGES, ON_SAMPLES, ON_DATASET, ON_BANK, ON_BANK_ALONE, KINDS };
@@ -103,11 +87,12 @@ static void training_info_of_data_and_banks(void) {
     OK(mcm_model_get_info(model, &base));
     CHECK(data.width == SIDE && data.height == SIDE && data.channels == 1 && data.count == EXAMPLES);
     CHECK(data.modality_count == CONDITIONS && strlen(data.fingerprint) == 16);
-    CHECK(info.width == SIDE && info.height == SIDE && info.channels == 1 && info.count == 40);
+    CHECK(info.width == SIDE && info.height == SIDE && info.channels == 1 && info.count == RECORDS);
     CHECK(strcmp(info.base_fingerprint, base.fingerprint) == 0);
     CHECK(strcmp(info.image_fingerprint, data.fingerprint) == 0);
     bytes file = read_file(path_in(scratch, "bank"));
-    CHECK(file.size > 40 * (2 * SIDE * SIDE + 24) && file.size < 40 * (2 * SIDE * SIDE + 24) + 8192);
+    size_t records = RECORDS * (2 * SIDE * SIDE + 24);
+    CHECK(file.size > records && file.size < records + 8192);
     CHECK(!file_exists(path_in(scratch, "bank.part")));
     free(file.data);
     free_sources();
@@ -193,9 +178,9 @@ static void training_is_evaluated(void) {
     CHECK(averaged.loss != report.loss && averaged.base_loss == base && averaged.loss < untrained);
     OK(mcm_trainer_evaluate_dataset(trainer, dataset, NULL, 8, 0, &again));
     CHECK(again.loss == report.loss); /* its first examples are these */
-    OK(mcm_trainer_evaluate_dataset(trainer, dataset, bank, 40, 0, &again));
+    OK(mcm_trainer_evaluate_dataset(trainer, dataset, bank, RECORDS, 0, &again));
     CHECK(again.loss > 0 && again.loss < again.base_loss);
-    FAILS(mcm_trainer_evaluate_dataset(trainer, dataset, bank, 41, 0, &again));
+    FAILS(mcm_trainer_evaluate_dataset(trainer, dataset, bank, RECORDS + 1, 0, &again));
     INVALID(mcm_trainer_evaluate_dataset(trainer, dataset, NULL, EXAMPLES + 1, 0, NULL));
     INVALID(mcm_trainer_evaluate_dataset(trainer, dataset, NULL, 0, 0, NULL));
     INVALID(mcm_trainer_evaluate_dataset(trainer, NULL, NULL, 4, 0, NULL));

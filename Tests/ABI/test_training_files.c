@@ -18,19 +18,6 @@
 
 enum { LONG = 120 /* seconds that no child takes */ };
 
-static mcm_model *model;
-static mcm_dataset *dataset;
-
-static void open_sources(void) {
-    model = tiny_model_open(&(tiny_model){0}, 1);
-    dataset = new_dataset("dataset");
-}
-
-static void free_sources(void) {
-    mcm_dataset_free(dataset);
-    mcm_model_free(model);
-}
-
 static void sleep_us(long us) { nanosleep(&(struct timespec){us / 1000000, us % 1000000 * 1000}, NULL); }
 
 static void step(mcm_trainer *trainer) {
@@ -87,7 +74,7 @@ static void step_and_save(void) {
 
 /* Whenever the process ends, the file is one of those that were saved, and goes on as if nothing had been. */
 static void training_killed_while_saving(void) {
-    open_sources();
+    open_sources(1);
     snprintf(path, sizeof path, "%s", path_in(scratch, "killed"));
     trainer = new_trainer(model, NULL, NULL);
     OK(mcm_trainer_save(trainer, path));
@@ -107,20 +94,20 @@ static void training_killed_while_saving(void) {
     free_sources();
 }
 
-enum { RECORDS = 700 };
+enum { MANY_RECORDS = 700 };
 
 static void record(void) {
     mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
-    options.count = RECORDS;
+    options.count = MANY_RECORDS;
     options.seed = 5;
     options.batch = 1 + random_below(9); /* records do not depend on it */
     OK(mcm_bank_record(model, dataset, path, &options, NULL, NULL));
 }
 
 static void training_bank_killed_while_recording(void) {
-    open_sources();
+    open_sources(1);
     snprintf(path, sizeof path, "%s", path_in(scratch, "killed.bank"));
-    bytes whole = read_file(new_bank_file(model, dataset, "whole", RECORDS));
+    bytes whole = read_file(new_bank_file(model, dataset, "whole", MANY_RECORDS));
     int kills = 0;
     for (; !file_exists(path) && kills < 400; kills++) {
         kill_during(record, 5000 + 100 * (unsigned)kills); /* a slow machine needs longer for one record */
@@ -145,7 +132,7 @@ static int32_t cancel_at(void *user, uint64_t done, uint64_t count) {
 }
 
 static void training_bank_goes_on_after_cancelling(void) {
-    open_sources();
+    open_sources(1);
     bytes whole = read_file(new_bank_file(model, dataset, "whole", 30));
     snprintf(path, sizeof path, "%s", path_in(scratch, "cancelled"));
     mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
@@ -182,7 +169,7 @@ static int32_t record_again(void *user, uint64_t done, uint64_t count) {
 /* One recorder at a time; each image is in equally many records, but for one. */
 static void training_bank_is_fair(void) {
     enum { COUNT = 3 * EXAMPLES + 5, RECORD = 2 * SIDE * SIDE + 24 };
-    open_sources();
+    open_sources(1);
     snprintf(path, sizeof path, "%s", path_in(scratch, "fair"));
     mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
     options.count = COUNT;
@@ -212,7 +199,7 @@ static int32_t check_part(void *user, uint64_t done, uint64_t count) {
 
 /* A link goes on pointing where it did; what is recorded never lies on another file system than where it will. */
 static void training_bank_recorded_through_a_link(void) {
-    open_sources();
+    open_sources(1);
     char folder[4096], target[4200], part[4300];
     snprintf(folder, sizeof folder, "%s/elsewhere", scratch);
     snprintf(target, sizeof target, "%s/bank", folder);
@@ -299,7 +286,7 @@ static void allow_little(void) { limit_files_to(room); }
 static void allow_all(void) { limit_files_to(RLIM_INFINITY); }
 
 static void training_with_files_limited(void) {
-    open_sources();
+    open_sources(1);
     CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
     for (int i = 0; i < 3; i++) {
         char folder[4096];
@@ -325,7 +312,7 @@ static void fill_disk(void) {
 static void empty_disk(void) { CHECK(remove(path_in(disk, "filling")) == 0); }
 
 static void training_on_a_full_disk(void) {
-    open_sources();
+    open_sources(1);
     snprintf(disk, sizeof disk, "%s", path_in(scratch, "disk"));
     CHECK(mkdir(disk, 0777) == 0);
     if (mount("none", disk, "tmpfs", 0, "size=1m") == 0) {

@@ -17,25 +17,6 @@ enum { ONCE, FROM_THEN_ON, HOWS };
 
 static void refuse(unsigned number, int how) { refuse_tensors(number, how == ONCE ? number : ~0u); }
 
-static mcm_model *model;
-static mcm_dataset *dataset;
-static mcm_bank *bank;
-static char path[4096], module_path[4096];
-
-static void open_sources(void) {
-    model = tiny_model_open(&(tiny_model){0}, 2);
-    dataset = new_dataset("dataset");
-    bank = new_bank(model, dataset, "bank", 20);
-    snprintf(path, sizeof path, "%s/of memory", scratch);
-    snprintf(module_path, sizeof module_path, "%s/module of memory", scratch);
-}
-
-static void free_sources(void) {
-    mcm_bank_free(bank);
-    mcm_dataset_free(dataset);
-    mcm_model_free(model);
-}
-
 enum { STEP, ACCUMULATE, STEP_DATASET, STEP_BANK, GET_MODULE, TRAIN, CALLS };
 
 static mcm_status do_call(int call, mcm_trainer *trainer) {
@@ -71,7 +52,7 @@ static mcm_trainer *prepared(int call) {
 /* Refused its k-th block, a call has not happened, and can be repeated; at each k, as its caches are filled. */
 static void training_without_memory(void) {
     if (!allocations_are_seen()) return;
-    open_sources();
+    open_sources(2);
     for (int call = 0; call < CALLS; call++)
         for (int how = ONCE; how < HOWS; how++) {
             mcm_trainer *undisturbed = prepared(call);
@@ -152,7 +133,7 @@ static mcm_status create_large(void) {
 
 static void training_of_a_module_beyond_memory(void) {
     if (!memory_can_be_limited()) return;
-    open_sources();
+    open_sources(2);
     int refused = 0;
     for (long more = 2; more < 60; more += 8) refused += lacks_memory(create_large, more); /* the weights have 40 */
     CHECK(refused > 3);
@@ -176,7 +157,7 @@ static mcm_status record_endless(void) {
 static void training_on_a_dataset_beyond_memory(void) {
     enum { COUNT = 100000000, PIXELS = 4 };
     if (!memory_can_be_limited()) return;
-    open_sources();
+    open_sources(2);
     char header[256];
     const char *of = path_in(scratch, "endless");
     sprintf(header,
@@ -193,6 +174,8 @@ static void training_on_a_dataset_beyond_memory(void) {
     free_sources();
 }
 
+static char path[4096], module_path[4096];
+
 static mcm_status make(int what, mcm_trainer **out) {
     mcm_trainer_options options = quick_options();
     switch (what) {
@@ -206,7 +189,9 @@ static mcm_status make(int what, mcm_trainer **out) {
 /* Nothing is made, and nothing is kept of what was not. */
 static void training_without_memory_to_begin(void) {
     if (!allocations_are_seen()) return;
-    open_sources();
+    open_sources(2);
+    snprintf(path, sizeof path, "%s/trainer", scratch);
+    snprintf(module_path, sizeof module_path, "%s/module", scratch);
     mcm_trainer *saved_one = prepared(ACCUMULATE);
     OK(mcm_trainer_save(saved_one, path));
     OK(mcm_trainer_write_modulator(saved_one, module_path, 0, MCM_F32));
@@ -237,10 +222,11 @@ static void training_without_memory_to_begin(void) {
 
 static void training_bank_without_memory(void) {
     if (!allocations_are_seen()) return;
-    open_sources();
+    open_sources(2);
+    snprintf(path, sizeof path, "%s/bank without memory", scratch);
     bytes whole = read_file(path_in(scratch, "bank"));
     mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
-    options.count = 20;
+    options.count = RECORDS;
     options.seed = 5;
     options.batch = 3;
     for (int how = ONCE; how < HOWS; how++) {
@@ -277,7 +263,7 @@ static void training_needs_no_more_memory(void) {
         "\"up_block_types\":[\"UpBlock2D\",\"UpBlock2D\"]},\"prediction_channels\":1,"
         "\"modalities\":[{\"name\":\"sketch\",\"channels\":1},{\"name\":\"labels\",\"channels\":5},"
         "{\"name\":\"photo\",\"channels\":3}]}";
-    open_sources();
+    open_sources(2);
     tiny_batch b;
     for (int of_bank = 0; of_bank < 2; of_bank++) {
         mcm_trainer *trainer;

@@ -192,6 +192,23 @@ unsigned random_below(unsigned n) {
     return (unsigned)((uint64_t)random_state * n >> 32);
 }
 
+/* --- What tests train from --- */
+
+mcm_dataset *dataset;
+mcm_bank *bank;
+
+void open_sources(uint32_t threads) {
+    model = tiny_model_open(&(tiny_model){0}, threads);
+    dataset = new_dataset("dataset");
+    bank = new_bank(model, dataset, "bank", RECORDS);
+}
+
+void free_sources(void) {
+    mcm_bank_free(bank);
+    mcm_dataset_free(dataset);
+    mcm_model_free(model);
+}
+
 /* --- Trainers --- */
 
 mcm_trainer_state state_of_trainer(const mcm_trainer *trainer) {

@@ -4,9 +4,15 @@
 
 #include <mcm.h>
 
-#include "tiny.h"
+#include "tiny_session.h"
 
-enum { EXAMPLES = 12, CONDITIONS = 3, SIDE = TINY_SIZE };
+enum { EXAMPLES = 12, CONDITIONS = 3, SIDE = TINY_SIZE, RECORDS = 40 };
+
+/* Valid, as the model is, between open_sources and free_sources: all EXAMPLES, and RECORDS predictions for them. */
+extern mcm_dataset *dataset;
+extern mcm_bank *bank;
+void open_sources(uint32_t threads);
+void free_sources(void);
 
 /* A module's config, as tiny_module_file() has it. */
 extern const char *const tiny_config;
