@@ -635,8 +635,8 @@ typedef struct mcm_trainer_options {
 void mcm_trainer_options_init(mcm_trainer_options *options, uint32_t struct_size);
 
 /* A trainer for a new module. What it is to be is said by `config`, JSON as in a module file (docs/format.md); "base"
- * is filled in. A module begins as one that changes nothing. With `model` NULL, `bank` stands for the model, and examples
- * can only be drawn from banks; else `bank` must be NULL. `options` may be NULL.
+ * is filled in. A module begins as one that changes nothing. With `model` NULL, `bank` stands for the model, and
+ * examples can only be drawn from banks; else `bank` must be NULL. `options` may be NULL.
  * Errors: INVALID_ARGUMENT, INCOMPATIBLE, FORMAT (a config that cannot be built), UNSUPPORTED (a model with a class
  * input or a learned variance, an option of the config that is not known, more than 2^28 parameters), OUT_OF_MEMORY. */
 mcm_status mcm_trainer_create(const mcm_model *model, const mcm_bank *bank, const char *config,
@@ -727,8 +727,8 @@ mcm_status mcm_trainer_accumulate_dataset(mcm_trainer *trainer, const mcm_datase
 
 /* The losses of a batch, or of the first `count` examples of a data set (or of a bank's records), without learning from
  * them. Timesteps are spread over their range, or a bank's; they and the noise are the same in each call; no condition
- * is withheld. averaged: as of mcm_trainer_get_modulator. Errors: as mcm_trainer_step and _step_dataset, but gradients may
- * wait. */
+ * is withheld. averaged: as of mcm_trainer_get_modulator. Errors: as mcm_trainer_step and _step_dataset, but gradients
+ * may wait. */
 mcm_status mcm_trainer_evaluate(mcm_trainer *trainer, const mcm_batch *batch, int32_t averaged,
                                 mcm_train_report *report);
 mcm_status mcm_trainer_evaluate_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,

@@ -29,7 +29,7 @@ private func batch(_ batch: UnsafePointer<mcm_batch>?, for trainer: Trainer) thr
     guard (1...65536).contains(h), (1...65536).contains(w) else {
         throw MCMError(.size, "batch: samples are \(w) x \(h), expected sides of 1 to 65536")
     }
-    let expected = try trainer.sampleCount(batch: n, height: h, width: w)
+    let expected = try trainer.base.modelItself().sampleCount(batch: n, height: h, width: w)
     return try trainer.batch(
         samples: floats(value.samples, value.sample_count, expected, "batch: samples"), n: n, height: h, width: w,
         conditions: conditions)

@@ -55,8 +55,8 @@ public struct Source {
                     "\(bank.name): has timesteps \(bank.timesteps.lowerBound) to \(bank.timesteps.upperBound - 1), expected "
                         + "those of the trainer's options, \(range.lowerBound) to \(range.upperBound - 1)")
             }
-        } else if trainer.base.model == nil {
-            throw MCMError(.state, "the trainer has no model, expected a bank to train from")
+        } else {
+            _ = try trainer.base.modelItself()
         }
         self.dataset = dataset
         self.bank = bank

@@ -113,15 +113,6 @@ public final class Trainer {
         return source
     }
 
-    /// The floats of a batch of samples. Throws `.size` for a size that the model does not take, or no machine holds.
-    public func sampleCount(batch: Int, height: Int, width: Int) throws -> Int {
-        try base.model?.unet.checkSize(height: height, width: width)
-        guard let count = checkedProduct([batch, height, width, base.channels]), count <= 1 << 31 else {
-            throw MCMError(.size, "\(batch) samples of \(width) x \(height), expected at most 2^31 floats in all")
-        }
-        return count
-    }
-
     public func resetLosses() { losses = LossTable(modalities: modalities.count, timesteps: losses.timesteps) }
 }
 

@@ -121,9 +121,7 @@ extension Trainer {
         }
 
         let timesteps = draws.map { Float($0.timestep) }, start = seconds()
-        guard let e = try predictions?.e ?? base.model?.unet(x, timesteps: timesteps, in: workspace) else {
-            throw MCMError(.state, "the trainer has no model, expected predictions from a bank")
-        }
+        let e = try predictions?.e ?? base.modelItself().unet(x, timesteps: timesteps, in: workspace)
         let predicted = seconds()
         let conditions = try modulator.conditions(batch.planes, n: n, h: h, w: w, in: workspace) {
             draws[$0].isGiven[$1]
