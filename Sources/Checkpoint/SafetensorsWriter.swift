@@ -5,17 +5,32 @@ public enum SafetensorsWriter {
     public struct Tensor: @unchecked Sendable {  // values are only read
         public let name: String
         public let shape: [Int]
-        /// `.f32` or `.f16`, to which values are rounded to nearest even.
         public let dtype: DType
-        /// Row-major: an array, or a buffer that lives until the tensor is written.
-        public let values: any RandomAccessCollection<Float>
+        let contents: Contents
 
-        public init(name: String, shape: [Int], dtype: DType = .f32, values: any RandomAccessCollection<Float>) {
-            self.name = name
-            self.shape = shape
-            self.dtype = dtype
-            self.values = values
+        enum Contents {
+            case values(any RandomAccessCollection<Float>)
+            case bytes((_ sink: (UnsafeRawBufferPointer) throws -> Void) throws -> Void)
         }
+
+        /// dtype: `.f32` or `.f16`, to which values are rounded to nearest even
+        /// values: row-major, an array, or a buffer that lives until the tensor is written
+        public init(name: String, shape: [Int], dtype: DType = .f32, values: any RandomAccessCollection<Float>) {
+            (self.name, self.shape, self.dtype) = (name, shape, dtype)
+            contents = .values(values)
+        }
+
+        /// bytes: hands over the tensor's bytes in order, when the tensor is written
+        public init(
+            name: String, shape: [Int], dtype: DType = .f32,
+            bytes: @escaping (_ sink: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+        ) {
+            (self.name, self.shape, self.dtype) = (name, shape, dtype)
+            contents = .bytes(bytes)
+        }
+
+        /// Elements; nil for an impossible shape.
+        var count: Int? { checkedProduct(shape) }
     }
 
     /// The bytes of a file.
@@ -50,7 +65,7 @@ public enum SafetensorsWriter {
         for tensor in ordered {
             try check(tensor, isNew: names.insert(tensor.name).inserted)
             let begin = end
-            end += tensor.values.count * tensor.dtype.size
+            end += (tensor.count ?? 0) * tensor.dtype.size
             let (dtype, shape) = (tensor.dtype.rawValue, tensor.shape.map(String.init).joined(separator: ","))
             let fields = #""dtype":"\#(dtype)","shape":[\#(shape)],"data_offsets":[\#(begin),\#(end)]"#
             members.append("\(jsonLiteral(tensor.name)):{\(fields)}")
@@ -61,11 +76,23 @@ public enum SafetensorsWriter {
         try withUnsafeBytes(of: UInt64(header.count).littleEndian, part)
         try header.withUnsafeBytes(part)
         for tensor in ordered {
-            let written: Void? = try tensor.values.withContiguousStorageIfAvailable {
-                try write($0, as: tensor.dtype, part)
-            }
-            if written == nil {
-                try Array(tensor.values).withUnsafeBufferPointer { try write($0, as: tensor.dtype, part) }
+            switch tensor.contents {
+            case .bytes(let bytes):
+                var left = (tensor.count ?? 0) * tensor.dtype.size
+                try bytes {
+                    left -= $0.count
+                    try part($0)
+                }
+                guard left == 0 else {
+                    throw MCMError(.invalidArgument, "tensor \(quoted(tensor.name)): \(left) bytes are missing")
+                }
+            case .values(let values):
+                let written: Void? = try values.withContiguousStorageIfAvailable {
+                    try write($0, as: tensor.dtype, part)
+                }
+                if written == nil {
+                    try Array(values).withUnsafeBufferPointer { try write($0, as: tensor.dtype, part) }
+                }
             }
         }
     }
@@ -86,11 +113,15 @@ public enum SafetensorsWriter {
     private static func check(_ tensor: Tensor, isNew: Bool) throws {
         let title = "tensor \(quoted(tensor.name))"
         guard isNew else { throw MCMError(.invalidArgument, "\(title) occurs twice or has a reserved name") }
+        guard let count = tensor.count, checkedProduct([count, tensor.dtype.size]) != nil else {
+            throw MCMError(.invalidArgument, "\(title) has the impossible shape \(tensor.shape)")
+        }
+        guard case .values(let values) = tensor.contents else { return }
         guard tensor.dtype == .f32 || tensor.dtype == .f16 else {
             throw MCMError(.invalidArgument, "\(title) is \(tensor.dtype.rawValue), expected F32 or F16")
         }
-        guard checkedProduct(tensor.shape) == tensor.values.count else {
-            throw MCMError(.invalidArgument, "\(title) has \(tensor.values.count) values for shape \(tensor.shape)")
+        guard count == values.count else {
+            throw MCMError(.invalidArgument, "\(title) has \(values.count) values for shape \(tensor.shape)")
         }
     }
 }

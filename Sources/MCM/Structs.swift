@@ -126,7 +126,9 @@ extension mcm_trainer_options: SizedStruct {
     }
 }
 extension mcm_resume_options: SizedStruct {}
-extension mcm_batch: SizedStruct {}
+extension mcm_batch: SizedStruct {
+    static var earlierSizes: [Int] { [56] }  // without prompt
+}
 extension mcm_train_report: SizedStruct {}
 extension mcm_trainer_state: SizedStruct {}
 extension mcm_losses: SizedStruct {}

@@ -43,6 +43,17 @@ import Training
     }
 }
 
+@c @implementation public func mcm_dataset_encode(
+    _ dataset: OpaquePointer!, _ model: OpaquePointer!, _ path: UnsafePointer<CChar>!,
+    _ callback: mcm_dataset_progress!, _ user: UnsafeMutableRawPointer!
+) -> mcm_status {
+    call {
+        try object(dataset, Dataset.self, "dataset").encode(
+            object(model, Model.self, "model"), to: string(path, "path")
+        ) { done, count in callback?(user, UInt64(done), UInt64(count)) ?? 0 == 0 }
+    }
+}
+
 @c @implementation public func mcm_dataset_free(_ dataset: OpaquePointer!) { release(dataset) }
 
 @c @implementation public func mcm_bank_record(

@@ -12,10 +12,12 @@ func pixel(_ x: Float) -> UInt8 {
 }
 
 /// Images of one size as a tensor: (images, h, w, channels).
-///   name    of one of them in messages
-///   value   of an intensity in [0, 1]
+///   name               of one of them in messages
+///   mustBeIntensities  whether values outside [0, 1] are a mistake
+///   value              of an intensity
 public func tensor(
-    of images: [ImageView], channels: Int, name: String = "image", in workspace: Workspace,
+    of images: [ImageView], channels: Int, name: String = "image", mustBeIntensities: Bool = false,
+    in workspace: Workspace,
     value: (Float) -> Float = { 2 * $0 - 1 }
 ) throws -> Tensor {
     guard let first = images.first else { throw MCMError(.size, "no \(name), expected at least one") }
@@ -32,9 +34,11 @@ public func tensor(
         for y in 0..<h {
             for i in 0..<(w * channels) {
                 let intensity = image.intensity(y, i)
-                guard intensity.isFinite else {
+                guard intensity.isFinite, !mustBeIntensities || (0...1).contains(intensity) else {
                     throw MCMError(
-                        .invalidArgument, "\(name) \(k) holds \(intensity) in row \(y), expected finite values")
+                        .invalidArgument,
+                        "\(name) \(k) holds \(intensity) in row \(y), expected "
+                            + (mustBeIntensities ? "0 to 1" : "finite values"))
                 }
                 target[y * w * channels + i] = value(intensity)
             }
@@ -45,9 +49,13 @@ public func tensor(
 
 extension Model {
     /// Images of one size to samples, as the model was trained on: pixels in [-1, 1], or the mean of their latents.
-    ///   returns  (images, h / reduction, w / reduction, channels)
-    public func encode(_ images: [ImageView], tiling: Tiling = .automatic, in workspace: Workspace) throws -> Tensor {
-        let pixels = try tensor(of: images, channels: imageChannels, in: workspace)
+    ///   mustBeIntensities  whether values outside [0, 1] are a mistake
+    ///   returns            (images, h / reduction, w / reduction, channels)
+    public func encode(
+        _ images: [ImageView], mustBeIntensities: Bool = false, tiling: Tiling = .automatic, in workspace: Workspace
+    ) throws -> Tensor {
+        let pixels = try tensor(
+            of: images, channels: imageChannels, mustBeIntensities: mustBeIntensities, in: workspace)
         return try latents?.encode(pixels, noise: nil, tiling: tiling, in: workspace) ?? pixels
     }
 

@@ -27,23 +27,28 @@ extension Model {
         try idle.withWorkspace(threads: threads) { workspace in
             let x = try Tensor(batch, height, width, unet.config.inChannels, in: workspace)
             fromNCHW(sample, into: x)
-            var inputs = UNetInputs()
-            inputs.conditions.classInput = given.classInput
-            inputs.conditions.timestepCond = given.timestepCond
-            if let reader = unet as? UNet2DCondition {
-                guard let prompt = given.prompt else {
-                    throw MCMError(.state, "the model reads a text, no prompt is given")
-                }
-                try check(prompt, "the prompt", batch: batch)
-                inputs.text = try reader.text(prompt.states(n: batch, in: workspace), in: workspace)
-                if pooledChannels > 0 {
-                    inputs.conditions.textEmbeds = prompt.pooled(n: batch)
-                    let ids = defaultTimeIDs((height * reduction, width * reduction), isNegative: false)
-                    inputs.conditions.timeIDs = given.timeIDs ?? (0..<batch).flatMap { _ in ids }
-                }
-            }
+            let inputs = try inputs(given, batch: batch, height: height, width: width, in: workspace)
             toNCHW(try unet(x, timesteps: timesteps, inputs, in: workspace), into: prediction)
         }
+    }
+
+    /// What the network is told of a batch of samples beside their times.
+    public func inputs(
+        _ given: PredictionInputs, batch: Int, height: Int, width: Int, in workspace: Workspace
+    ) throws -> UNetInputs {
+        var inputs = UNetInputs()
+        inputs.conditions.classInput = given.classInput
+        inputs.conditions.timestepCond = given.timestepCond
+        guard let reader = unet as? UNet2DCondition else { return inputs }
+        guard let prompt = given.prompt else { throw MCMError(.state, "the model reads a text, no prompt is given") }
+        try check(prompt, "the prompt", batch: batch)
+        inputs.text = try reader.text(prompt.states(n: batch, in: workspace), in: workspace)
+        if pooledChannels > 0 {
+            inputs.conditions.textEmbeds = prompt.pooled(n: batch)
+            let ids = defaultTimeIDs((height * reduction, width * reduction), isNegative: false)
+            inputs.conditions.timeIDs = given.timeIDs ?? (0..<batch).flatMap { _ in ids }
+        }
+        return inputs
     }
 
     /// e + weight * (M(x, e, t, y) - e).

@@ -141,7 +141,8 @@ extension Session {
         guard images.count == 1 || images.count == batch else {
             throw MCMError(.size, "\(images.count) \(name)s, expected 1 or the batch size \(batch)")
         }
-        let given = try tensor(of: images, channels: channels, name: name, in: workspace, value: value)
+        let given = try tensor(
+            of: images, channels: channels, name: name, mustBeIntensities: true, in: workspace, value: value)
         guard (given.h, given.w) == (h, w) else {
             throw MCMError(.size, "the \(name) is \(given.w) x \(given.h), expected \(w) x \(h)")
         }

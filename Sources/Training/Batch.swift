@@ -7,31 +7,36 @@ import Pipeline
 public struct Batch {
     let x0: Tensor  // (n, h, w, channels), in the model's sample space
     let planes: [Tensor?]  // per modality nil or (n, h, w, channels)
+    let prompt: Prompt?  // of one example or of all, for a model that reads a text
 
-    public init(x0: Tensor, planes: [Tensor?]) { (self.x0, self.planes) = (x0, planes) }
+    public init(x0: Tensor, planes: [Tensor?], prompt: Prompt? = nil) {
+        (self.x0, self.planes, self.prompt) = (x0, planes, prompt)
+    }
 }
 
 extension Trainer {
     /// Examples from images in pixel space, all of one size, and their conditions.
     ///   conditions  of some modalities, one image per example
-    public func batch(images: [ImageView], conditions: [(modality: String, images: [ImageView])]) throws -> Batch {
+    public func batch(
+        images: [ImageView], conditions: [(modality: String, images: [ImageView])], prompt: Prompt? = nil
+    ) throws -> Batch {
         guard !images.isEmpty else { throw MCMError(.size, "the batch is empty, expected at least one image") }
         let x0 =
-            try base.model?.encode(images, in: workspace)
-            ?? tensor(of: images, channels: base.channels, in: workspace)
-        return Batch(x0: x0, planes: try planes(conditions, n: x0.n, h: x0.h, w: x0.w))
+            try base.model?.encode(images, mustBeIntensities: true, in: workspace)
+            ?? tensor(of: images, channels: base.channels, mustBeIntensities: true, in: workspace)
+        return Batch(x0: x0, planes: try planes(conditions, n: x0.n, h: x0.h, w: x0.w), prompt: prompt)
     }
 
     /// Examples in the model's sample space.
     ///   samples  (n, channels, h, w), finite
     public func batch(
         samples: UnsafePointer<Float>, n: Int, height: Int, width: Int,
-        conditions: [(modality: String, images: [ImageView])]
+        conditions: [(modality: String, images: [ImageView])], prompt: Prompt? = nil
     ) throws -> Batch {
         guard n > 0 else { throw MCMError(.size, "the batch is empty, expected at least one sample") }
         let x0 = try Tensor(n, height, width, base.channels, in: workspace)
         fromNCHW(samples, into: x0)
-        return Batch(x0: x0, planes: try planes(conditions, n: n, h: height, w: width))
+        return Batch(x0: x0, planes: try planes(conditions, n: n, h: height, w: width), prompt: prompt)
     }
 
     private func planes(

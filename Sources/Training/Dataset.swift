@@ -14,10 +14,11 @@ public final class Dataset: Sendable {
     public let count: Int
     public let channels, height, width: Int
     public let modalities: [(name: String, channels: Int)]
-    /// 16 hexadecimal digits that tell one data set's images from another's.
+    /// 16 hexadecimal digits that tell one data set's images and prompts from another's.
     public let fingerprint: String
-    private let file: SafetensorsFile
-    private let isEncoded: Bool  // "samples" instead of "images"
+    let file: SafetensorsFile
+    let isEncoded: Bool  // "samples" instead of "images"
+    private let prompts: DatasetPrompts?
 
     public init(_ file: SafetensorsFile) throws {
         self.file = file
@@ -39,7 +40,7 @@ public final class Dataset: Sendable {
             throw MCMError(.format, "\(file.name): has \(count) examples, expected 1 to \(UInt32.max)")
         }
         var modalities: [(String, Int)] = []
-        for modality in file.names where modality != title {
+        for modality in file.names where modality != title && !DatasetPrompts.isTheirs(modality) {
             guard let info = file.info(modality) else { continue }
             try Self.check(info, modality, file.name, [.u8, .f32])
             guard info.shape[0] == count else {
@@ -55,7 +56,12 @@ public final class Dataset: Sendable {
             modalities.append((modality, info.shape[3]))
         }
         self.modalities = modalities
-        fingerprint = try Self.fingerprint(file, title, info)
+        prompts = try DatasetPrompts(file, examples: count)
+        var digest = Digest()
+        "\(info.dtype.rawValue) \(info.shape)".utf8.forEach { digest.add($0) }
+        try addSample(of: title, in: file, to: &digest)
+        try prompts?.add(to: &digest)
+        fingerprint = digest.text
     }
 
     private static func check(_ info: TensorInfo, _ tensor: String, _ name: String, _ types: [DType]) throws {
@@ -74,22 +80,8 @@ public final class Dataset: Sendable {
         }
     }
 
-    /// Of the shape and 4096 words of eight bytes, from places that follow no pattern an image could have.
-    private static func fingerprint(_ file: SafetensorsFile, _ title: String, _ info: TensorInfo) throws -> String {
-        try file.withBytes(title, 0..<info.range.count) { bytes in
-            var digest = Digest()
-            "\(info.dtype.rawValue) \(info.shape)".utf8.forEach { digest.add($0) }
-            if bytes.count < 8 { bytes.forEach { digest.add($0) } }
-            for i in 0..<4096 where bytes.count >= 8 {
-                let place = mix(0, UInt64(i)) % UInt64(bytes.count - 7)
-                digest.add(bytes.loadUnaligned(fromByteOffset: Int(place), as: UInt64.self))
-            }
-            return digest.text
-        }
-    }
-
     /// Lends some images of a tensor.
-    private func withImages<R>(
+    func withImages<R>(
         _ tensor: String, _ indices: [Int], _ body: ([ImageView]) throws -> R
     ) throws -> R {
         guard let info = file.info(tensor) else { throw MCMError(.format, "\(name): \"\(tensor)\" is missing") }
@@ -127,8 +119,12 @@ public final class Dataset: Sendable {
                 try isEncoded
                     ? withSamples(indices) {
                         try trainer.batch(
-                            samples: $0, n: indices.count, height: height, width: width, conditions: conditions)
-                    } : withImages("images", indices) { try trainer.batch(images: $0, conditions: conditions) }
+                            samples: $0, n: indices.count, height: height, width: width, conditions: conditions,
+                            prompt: prompt(indices))
+                    }
+                    : withImages("images", indices) {
+                        try trainer.batch(images: $0, conditions: conditions, prompt: prompt(indices))
+                    }
             }
         } catch let error as MCMError where [.invalidArgument, .size, .incompatible].contains(error.kind) {
             if indices.count == 1 { throw MCMError(.format, "\(name): example \(indices[0]): \(error.message)") }
@@ -137,13 +133,16 @@ public final class Dataset: Sendable {
         }
     }
 
+    /// What a model that reads a text is told of some examples; nil if the data set does not say.
+    func prompt(_ indices: [Int]) throws -> Prompt? { try prompts?.prompt(indices) }
+
     /// x_0 of some examples alone.
     ///   channels  of the model
     ///   returns   (examples, height, width, channels)
     func samples(_ indices: [Int], channels: Int, in workspace: Workspace) throws -> Tensor {
         try check(channels: channels)
         guard isEncoded else {
-            return try withImages("images", indices) { try tensor(of: $0, channels: channels, in: workspace) }
+            return try withImages("images", indices) { try tensor(of: $0, channels: channels, mustBeIntensities: true, in: workspace) }
         }
         let x = try Tensor(indices.count, height, width, channels, in: workspace)
         try withSamples(indices) { fromNCHW($0, into: x) }
@@ -176,25 +175,31 @@ public final class Dataset: Sendable {
     }
 }
 
-/// The numbers 0 ..< count in an order that looks random, another one for each epoch.
-struct Shuffle {
+/// The numbers 0 ..< count in an order that looks random, another one for each epoch. For one thread.
+final class Shuffle {
     private let seed: UInt64
     private let count: Int
     private var epoch = -1
-    private var order: [UInt32] = []
+    private var order: FloatBuffer?  // of UInt32; not an array, which ends the process where memory ends
 
     init(seed: UInt64, count: Int) { (self.seed, self.count) = (seed, count) }
 
     /// What is drawn as number `k`.
-    mutating func callAsFunction(_ k: Int) -> Int {
-        if k / count != epoch {
-            epoch = k / count
-            var generator = Generator(seed: mix(seed ^ 0x5045_524d, UInt64(epoch)))
-            order = (0..<count).map { UInt32($0) }
-            for i in stride(from: count - 1, to: 0, by: -1) {
-                order.swapAt(i, min(i, Int(generator.uniform64() * Double(i + 1))))
-            }
+    func callAsFunction(_ k: Int) throws -> Int {
+        let order = try self.order ?? FloatBuffer(count: count)
+        return order.data.withMemoryRebound(to: UInt32.self, capacity: count) { numbers in
+            if k / count != epoch { shuffle(numbers, epoch: k / count) }
+            (self.order, epoch) = (order, k / count)
+            return Int(numbers[k % count])
         }
-        return Int(order[k % count])
+    }
+
+    private func shuffle(_ numbers: UnsafeMutablePointer<UInt32>, epoch: Int) {
+        for i in 0..<count { numbers[i] = UInt32(i) }
+        var generator = Generator(seed: mix(seed ^ 0x5045_524d, UInt64(epoch)))
+        for i in stride(from: count - 1, to: 0, by: -1) {
+            let j = min(i, Int(generator.uniform64() * Double(i + 1)))
+            (numbers[i], numbers[j]) = (numbers[j], numbers[i])
+        }
     }
 }
