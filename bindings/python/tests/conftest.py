@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def files() -> dict[str, bytes]:
     """The base model's files."""
     base = FASHION / "base"
     return {str(path.relative_to(base)): path.read_bytes() for path in base.rglob("*") if path.is_file()}
+
+
+@pytest.fixture()
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler of SIGINT, which a shell's background jobs and nohup begin without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture()

@@ -132,6 +132,7 @@ def test_bank_is_resumed(model, dataset, tmp_path, error):
     assert path.read_bytes() == (tmp_path / "whole").read_bytes()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_interrupted_recording(model, dataset, tmp_path):
     def progress(done, count):
         if done == 8:

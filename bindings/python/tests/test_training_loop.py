@@ -92,6 +92,7 @@ def test_callback_stops_training(model, dataset, tmp_path, error):
                 assert np.array_equal(trainer.parameters, whole.parameters)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_signal_stops_training(model, trainer, dataset, tmp_path):
     finished = []
 
@@ -106,6 +107,7 @@ def test_signal_stops_training(model, trainer, dataset, tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_second_signal_does_not_wait(trainer, dataset):
     def callback(report):
         signal.raise_signal(signal.SIGINT)
@@ -117,14 +119,20 @@ def test_second_signal_does_not_wait(trainer, dataset):
     assert trainer.state.step == 1
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_signal_within_a_step(model, trainer, dataset, tmp_path):
-    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    timers = []
+
+    def callback(report):
+        if report.step == 1:
+            timers.append(threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]))
+            timers[0].start()
+
     with pytest.raises(KeyboardInterrupt):
-        mcm.train(trainer, dataset, batch=64, accumulate=2, steps=10**6, save=tmp_path / "t")
-    timer.join()
+        mcm.train(trainer, dataset, batch=64, accumulate=2, steps=1000, save=tmp_path / "t", callback=callback)
+    timers[0].join()
     state = trainer.state
-    assert state.step > 0 and state.pending == 0 and state.examples == 128 * state.step
+    assert state.step < 1000 and state.pending == 0 and state.examples == 128 * state.step
     assert mcm.Trainer.resume(model, tmp_path / "t").state == state
 
 
