@@ -1,4 +1,4 @@
-"""The little of safetensors that data sets need: an atomic writer, and the header of a file."""
+"""The little of safetensors that data sets need: a writer that replaces a file at once or not at all."""
 from __future__ import annotations
 
 import json
@@ -87,10 +87,3 @@ def _replacing(path: PathLike) -> Iterator[BinaryIO]:
                 raise
     except OSError as error:
         raise IOFailure(f"{os.fspath(path)}: {error.strerror}") from error
-
-
-def read_header(path: PathLike) -> dict[str, Any]:
-    """The header of a file that the library has accepted."""
-    with open(path, "rb") as file:
-        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return header

@@ -104,7 +104,8 @@ class Dataset(Owner):
     def _modality(self, index: int) -> str:
         info = native.ModalityInfo()
         lib.mcm_dataset_get_modality(self._handle, index, byref(info))
-        return info.name.decode()
+        name: bytes = info.name
+        return name.decode()
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -153,7 +153,7 @@ def test_datasets_and_banks(model, dataset, bank):
         by_parts.apply()
         assert np.array_equal(by_step.parameters, by_parts.parameters)
         report = by_bank.step_dataset(dataset, 6, bank)
-        assert report.base_seconds < 1e-3 and report.loss > 0
+        assert report.base_seconds < report.module_seconds and report.loss > 0
         by_step.step_dataset(dataset, 6, bank)
         with pytest.raises(mcm.StateError, match="has no model"):
             by_bank.step_dataset(dataset, 6)
