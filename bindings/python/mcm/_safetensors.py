@@ -74,14 +74,15 @@ def _replacing(path: PathLike) -> Iterator[BinaryIO]:
     convert.path(path)
     if os.path.exists(path) and not os.path.isfile(path):
         raise IOFailure(f"{os.fspath(path)}: is no regular file")
-    temporary = f"{os.fspath(path)}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    target = os.path.realpath(path)  # a link goes on pointing where it did
+    temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:
             try:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, path)
+                os.replace(temporary, target)
             except BaseException:
                 os.unlink(temporary)
                 raise

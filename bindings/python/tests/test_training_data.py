@@ -38,6 +38,15 @@ def test_dataset_file(tmp_path):
         assert dataset.shape == (2, 1, 2, 8) and dataset.modalities == ()
 
 
+def test_dataset_behind_a_link(tmp_path):
+    (tmp_path / "folder").mkdir()
+    mcm.write_dataset(tmp_path / "folder" / "d", IMAGES)
+    (tmp_path / "link").symlink_to("folder/d")
+    mcm.write_dataset(tmp_path / "link", IMAGES[:2])
+    assert (tmp_path / "link").is_symlink() and len(mcm.Dataset(tmp_path / "folder" / "d")) == 2
+    assert os.listdir(tmp_path / "folder") == ["d"]
+
+
 def test_dataset_larger_than_a_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr("mcm._safetensors._CHUNK", 100)
     read_only = np.arange(3 * 40, dtype=np.float16).reshape(3, 5, 8)
