@@ -53,7 +53,8 @@ def write_dataset(
     the model's sample space. conditions: by modality, (examples, height, width[, channels]) of any height and width:
     intensities, or class indices in one channel.
 
-    Integers are stored as uint8 and must lie in 0 .. 255; float and bool as float32, where intensities are [0, 1].
+    Samples are stored as float32. Of images and conditions, integers are stored as uint8 and must lie in 0 .. 255,
+    float and bool as float32, where intensities are [0, 1].
     Raises SizeError, InvalidArgument, IOFailure; the old file, if any, is then still there.
     """
     if images is not None and samples is None:
@@ -120,7 +121,7 @@ class Bank(Owner):
     model again, nor loading it.
 
     Opening reads and checks all of the file. Immutable; any number of threads may use it.
-    Raises IOFailure, FormatError.
+    Raises IOFailure, FormatError, UnsupportedError.
     """
 
     shape: tuple[int, int, int, int]
@@ -167,8 +168,9 @@ class Bank(Owner):
 
         Records are collected in `path`.part, which becomes `path` when it is complete. After Ctrl-C, an exception of
         `progress` or the process's end, the same call goes on where it stopped.
-        Raises InvalidArgument, SizeError, StateError (`path`.part is a recording with other options),
-        IncompatibleError, IOFailure, FormatError, OutOfMemory.
+        Raises InvalidArgument, SizeError, StateError (`path`.part is a recording with other options, or a prediction
+        does not fit half precision), IncompatibleError, UnsupportedError (as `Trainer`), IOFailure, FormatError,
+        OutOfMemory.
         """
         first, end = (0, 0) if timesteps is None else timesteps
         if timesteps is not None and not 0 <= first < end:

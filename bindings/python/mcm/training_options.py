@@ -24,7 +24,7 @@ class TrainerOptions(TypedDict, total=False):
     """Options of a `Trainer`; each may be left out.
 
     warmup_steps: in which the learning rate rises from 0, at most total_steps; 200.
-    total_steps: by which it has fallen to 0 along a cosine, and after which no step can be taken; 0 (default): it stays.
+    total_steps: by which it has fallen to 0 along a cosine, and after which no step can be taken; 0: it stays; 0.
     seed: of the first weights, of timesteps, noise, dropout and the order of examples; 0.
     learning_rate: 2e-3.
     weight_decay: AdamW's, for kernels and matrices only; 1e-4.
