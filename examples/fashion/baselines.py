@@ -18,6 +18,7 @@ FOLDER/checkpoint.pt, from which the same command goes on after it was killed, t
 """
 import argparse
 import copy
+import fcntl
 import json
 import math
 import os
@@ -273,10 +274,12 @@ def record(path, key, measure):
         return
     cpu = time.process_time()
     found = {**key, **measure(), "cpu_seconds": round(time.process_time() - cpu, 1)}
-    entries = [*read(), found]  # read again: another process may have added some meanwhile
-    text = "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n"
-    write(path, lambda temporary: temporary.write_text(text))
-    print(json.dumps(entries[-1]), flush=True)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entries = [*read(), found]  # read again: another process may have added some meanwhile
+        text = "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n"
+        write(path, lambda temporary: temporary.write_text(text))
+    print(json.dumps(found), flush=True)
 
 
 def score(a, path, key, denoise, given, images, labels, sketches, maps):
