@@ -10,6 +10,7 @@ import numpy.typing as npt
 from . import _convert as convert
 from . import _native as native
 from . import _safetensors as safetensors
+from ._callback import Callback
 from ._convert import PathLike
 from ._native import Handle, Owner, lib
 from ._progress import Bar, HeldInterrupt
@@ -182,27 +183,22 @@ class Bank(Owner):
             first_timestep=convert.u32("first timestep", first),
             end_timestep=convert.u32("end timestep", end),
         )
-        raised: list[BaseException] = []
         shown = False if callable(progress) else progress
         with HeldInterrupt() as interrupt, Bar(shown, " records", total=count) as bar:
 
-            def after_batch(user: object, done: int, count: int) -> int:
-                try:
-                    bar.update(done)
-                    if callable(progress):
-                        progress(done, count)
-                except BaseException as error:  # none may pass through the library
-                    raised.append(error)
-                return bool(raised) or interrupt.held
+            def stop(user: object, done: int, count: int) -> bool:
+                bar.update(done)
+                if callable(progress):
+                    progress(done, count)
+                return interrupt.held
 
-            callback = native.BankProgress(after_batch)
-            try:
-                lib.mcm_bank_record(
-                    model._handle, dataset._handle, convert.path(path), byref(options), callback, None
-                )
-            except Cancelled:
-                if raised:
-                    raise raised[0] from None
-                if not interrupt.held:
-                    raise
+            with Callback(stop) as callback:
+                after_batch = native.BankProgress(callback)
+                try:
+                    lib.mcm_bank_record(
+                        model._handle, dataset._handle, convert.path(path), byref(options), after_batch, None
+                    )
+                except Cancelled:
+                    if not interrupt.held:
+                        raise
         return cls(path)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,20 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture()
+def stop_soon() -> Iterator[Callable[[], None]]:
+    """Starts a timer for a signal whose handler raises Stop, wherever Python is then."""
+
+    def stop(number: int, frame: object) -> None:
+        raise training_support.Stop
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    timer = threading.Timer(0.05, signal.raise_signal, [signal.SIGUSR1])
+    yield timer.start
+    timer.join()
+    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.fixture()

@@ -155,6 +155,16 @@ def test_interrupted_recording(model, dataset, tmp_path):
     assert done == [12, 16, 20]
 
 
+def test_handler_of_a_signal_raises_while_recording(model, dataset, tmp_path, stop_soon):
+    def progress(done, count):
+        if done == 256:
+            stop_soon()
+
+    with pytest.raises(Stop):
+        mcm.Bank.record(model, dataset, tmp_path / "bank", 10**6, batch=256, progress=progress)
+    assert os.listdir(tmp_path) == ["bank.part"]
+
+
 def test_datasets_and_banks(model, dataset, bank):
     with make(model, seed=4) as by_step, make(model, seed=4) as by_parts, make(bank, seed=4) as by_bank:
         by_step.step_dataset(dataset, 6)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 
 import mcm
@@ -134,6 +135,15 @@ def test_signal_within_a_step(model, trainer, dataset, tmp_path):
     state = trainer.state
     assert state.step < 1000 and state.pending == 0 and state.examples == 128 * state.step
     assert mcm.Trainer.resume(model, tmp_path / "t").state == state
+
+
+def test_handler_of_a_signal_raises_within_a_step(trainer, dataset, stop_soon):
+    hook = sys.unraisablehook
+    with pytest.raises(Stop):
+        mcm.train(trainer, dataset, batch=64, accumulate=2, steps=1000, callback=lambda r: r.step == 1 and stop_soon())
+    state = trainer.state
+    assert state.step < 1000 and state.pending == 0 and state.examples == 128 * state.step
+    assert sys.unraisablehook is hook
 
 
 def test_training_in_another_thread(model, dataset):
