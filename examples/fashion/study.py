@@ -143,13 +143,16 @@ def table(out):
 
     def baseline(name, setting, step=2000, scale=None):
         found = [m for m in baselines if (m["run"], m.get("step"), m.get("setting")) == (name, step, setting)
-                 and scale in (None, m["scale"])]
+                 and scale in (None, m.get("scale"))]
         return found[0] if found else None
 
     def cost(name):
         if name in facts:
             f = facts[name]
-            return f"{f['parameters']:,}", f"{f['examples']:,}", f"{f['cpu_seconds'] / 60:.0f}", f["peak_mb"]
+            # What a run that was cut off says of time is of its last process alone.
+            whole = not any(line.startswith("going on") for line in read(out / f"train {name}.log"))
+            minutes = f"{f['cpu_seconds'] / 60:.0f}" if whole else "-"
+            return f"{f['parameters']:,}", f"{f['examples']:,}", minutes, f["peak_mb"]
         if name in logs:
             f = logs[name]
             size = {"finetune": 1809153, "scratch": 1809153, "guide": 240412}[name.split("-")[0]]
