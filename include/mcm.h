@@ -25,9 +25,9 @@
  *             call, unless the function says otherwise. A session keeps what it needs of its model and modulators
  *             alive, so these may be freed before it.
  * Threads.    Models, modulators, schedulers, data sets and banks are immutable: any number of threads may use one at
- *             the same time. A session, trainer or rng belongs to one thread at a time; different ones are independent. There is no
- *             global state that a caller can see or change. A child of fork may go on with what it inherits, unless
- *             another thread was in the process's first call to the library at that moment.
+ *             the same time. A session, trainer or rng belongs to one thread at a time; different ones are
+ *             independent. There is no global state that a caller can see or change. A child of fork may go on with
+ *             what it inherits, unless another thread was in the process's first call to the library at that moment.
  * Structs.    Option and info structs begin with struct_size and grow only at the end. Initialise them with the
  *             macro MCM_..._INIT, or from other languages with the function mcm_..._init, which does the same and is
  *             told the size that the caller knows the struct by; then set fields. The library never writes, nor reads,
@@ -214,8 +214,8 @@ typedef struct mcm_memory {
     uint64_t weights; /* parameters in the form in which they are used; 16-bit ones stay 16-bit */
     uint64_t cache;   /* filters kept transformed (mcm_model_options.cache_bytes) */
     uint64_t arena;   /* activations. Of a model: the most that mcm_model_predict and mcm_modulator_modulate needed so
-                         far, kept for their next call. Of a session: what its steps need, allocated in the first one (and in
-                         the first in which a module works), and its samples and conditions. */
+                         far, kept for their next call. Of a session: what its steps need, allocated in the first one
+                         (and in the first in which a module works), and its samples and conditions. */
 } mcm_memory;
 #define MCM_MEMORY_INIT {sizeof(mcm_memory), 0, 0, 0, 0}
 void mcm_memory_init(mcm_memory *memory, uint32_t struct_size);
@@ -561,11 +561,13 @@ void mcm_bank_options_init(mcm_bank_options *options, uint32_t struct_size);
 /* Called after each batch with the number of records done. Nonzero cancels. */
 typedef int32_t (*mcm_bank_progress)(void *user, uint64_t done, uint64_t count);
 
-/* Records predictions into the file `path`, in half precision. They are collected in `path`.part, which becomes `path`
- * when it is complete: if that file is there, recording goes on where it stopped, however it stopped. 2 * channels *
- * height * width + 24 bytes per record. `callback` may be NULL.
- * Errors: INVALID_ARGUMENT, SIZE, STATE (path.part is a recording with other options), INCOMPATIBLE, IO (a full disk:
- * what is there stays), FORMAT, OUT_OF_MEMORY, CANCELLED. */
+/* Records predictions into the file `path`, in half precision. They are collected in `path`.part (of a link: beside the
+ * file that it leads to), which becomes `path` when it is complete: if that file is there, recording goes on where it
+ * stopped, however it stopped. 2 * channels * height * width bytes per record, rounded up to a multiple of 8, and 24.
+ * `callback` may be NULL.
+ * Errors: INVALID_ARGUMENT, SIZE, STATE (path.part is a recording with other options; a prediction that half precision
+ * does not hold), INCOMPATIBLE, UNSUPPORTED (as mcm_trainer_create), IO (a full disk: what is there stays), FORMAT,
+ * OUT_OF_MEMORY, CANCELLED. */
 mcm_status mcm_bank_record(const mcm_model *model, const mcm_dataset *dataset, const char *path,
                            const mcm_bank_options *options, mcm_bank_progress callback, void *user);
 
@@ -612,13 +614,13 @@ typedef struct mcm_trainer_options {
     float beta1, beta2;     /* default 0.9, 0.999 */
     float epsilon;          /* default 1e-8 */
     float clip_norm;        /* the gradient is scaled down to this norm; default 1; 0: not at all */
-    float ema_decay;        /* of the moving average of the weights, in step s at most (s + 1) / (s + 10); default 0.999;
-                               0: none */
+    float ema_decay;        /* of the moving average of the weights, in step s at most (s + 1) / (s + 10); default
+                               0.999; 0: none */
     int32_t weighting;      /* MCM_WEIGHTING_*; default NOISE */
     float min_snr_gamma;    /* default 5 */
     float noise_weight_low, noise_weight_high; /* default 0.3, 10 */
     int32_t timesteps;      /* MCM_TIMESTEPS_*; default UNIFORM */
-    uint32_t first_timestep, end_timestep; /* drawn from first_timestep .. end_timestep - 1; 0 and 0 (default): from all */
+    uint32_t first_timestep, end_timestep; /* drawn from first_timestep .. end_timestep - 1; 0, 0 (default): from all */
     uint32_t rank, world;   /* of several processes that share each step, which this is, of how many; default 0 of 1.
                                Each draws timesteps, noise and examples of its own, accumulates, and applies the mean
                                of all; it cannot take steps alone. */
@@ -628,26 +630,27 @@ typedef struct mcm_trainer_options {
     uint32_t threads;       /* as in mcm_model_options; only for a trainer without a model */
     uint32_t reserved;      /* 0 */
 } mcm_trainer_options;
-#define MCM_TRAINER_OPTIONS_INIT {sizeof(mcm_trainer_options), 200, 0, 0, 2e-3f, 1e-4f, 0.9f, 0.999f, 1e-8f, 1, 0.999f, \
-    MCM_WEIGHTING_NOISE, 5, 0.3f, 10, MCM_TIMESTEPS_UNIFORM, 0, 0, 0, 1, 0, NULL, 0, 0}
+#define MCM_TRAINER_OPTIONS_INIT {sizeof(mcm_trainer_options), 200, 0, 0, 2e-3f, 1e-4f, 0.9f, 0.999f, 1e-8f, 1, \
+    0.999f, MCM_WEIGHTING_NOISE, 5, 0.3f, 10, MCM_TIMESTEPS_UNIFORM, 0, 0, 0, 1, 0, NULL, 0, 0}
 void mcm_trainer_options_init(mcm_trainer_options *options, uint32_t struct_size);
 
-/* A trainer for a new module. What it is to be is said by `config`, JSON as in a module file (docs/format.md); "base" is
- * filled in. A module begins as one that changes nothing. With `model` NULL, `bank` stands for the model, and examples
- * can only be drawn from banks; else `bank` must be NULL. `options` may be NULL.
+/* A trainer for a new module. What it is to be is said by `config`, JSON as in a module file (docs/format.md); "base"
+ * is filled in. A module begins as one that changes nothing. With `model` NULL, `bank` stands for the model, and
+ * examples can only be drawn from banks; else `bank` must be NULL. `options` may be NULL.
  * Errors: INVALID_ARGUMENT, INCOMPATIBLE, FORMAT (a config that cannot be built), UNSUPPORTED (a model with a class
- * input or a learned variance), OUT_OF_MEMORY. */
+ * input or a learned variance, an option of the config that is not known, more than 2^28 parameters), OUT_OF_MEMORY. */
 mcm_status mcm_trainer_create(const mcm_model *model, const mcm_bank *bank, const char *config,
                               const mcm_trainer_options *options, mcm_trainer **out);
 
-/* The same, beginning with the weights of a module file, whatever model of the same prediction type it was trained on. */
+/* The same, beginning with the weights of a module file, whatever model of the same prediction type it was trained on.
+ * Errors: those of create, and IO. */
 mcm_status mcm_trainer_create_from(const mcm_model *model, const mcm_bank *bank, const char *path,
                                    const mcm_trainer_options *options, mcm_trainer **out);
 
 typedef struct mcm_resume_options {
     uint32_t struct_size;
     uint32_t threads;     /* as in mcm_model_options; only for a trainer without a model */
-    uint32_t rank, world; /* as in mcm_trainer_options, for one file to serve all processes; 0 and 0 (default): as saved */
+    uint32_t rank, world; /* as in mcm_trainer_options, for one file to serve all processes; 0, 0 (default): as saved */
     uint64_t total_steps; /* to go on for longer; 0 (default): as saved */
     float learning_rate;  /* 0 (default): as saved */
     uint32_t reserved;    /* 0 */
@@ -656,8 +659,8 @@ typedef struct mcm_resume_options {
 void mcm_resume_options_init(mcm_resume_options *options, uint32_t struct_size);
 
 /* Goes on from a file that mcm_trainer_save has written: the weights will be those of a trainer that never stopped, bit
- * for bit. `options` may be NULL. Errors: those of create, INCOMPATIBLE for another model, and STATE for gradients that
- * wait in the file of another rank. */
+ * for bit. `options` may be NULL. Errors: those of create_from, INCOMPATIBLE for another model, and STATE for gradients
+ * that wait in the file of another rank. */
 mcm_status mcm_trainer_resume(const mcm_model *model, const mcm_bank *bank, const char *path,
                               const mcm_resume_options *options, mcm_trainer **out);
 
@@ -698,39 +701,41 @@ typedef struct mcm_train_report {
 void mcm_train_report_init(mcm_train_report *report, uint32_t struct_size);
 
 /* Accumulates a batch's gradients and takes a step; if either fails, neither has happened. `report` may be NULL.
- * Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, STATE (a loss or gradient that is not finite, with the number of the
- * step; gradients that wait to be applied), OUT_OF_MEMORY. */
+ * Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, STATE (a loss, gradient or weight that is not finite, with the number
+ * of the step; gradients that wait to be applied), OUT_OF_MEMORY. */
 mcm_status mcm_trainer_step(mcm_trainer *trainer, const mcm_batch *batch, mcm_train_report *report);
 
 /* Adds a batch's gradients to those accumulated. Errors: as mcm_trainer_step. */
 mcm_status mcm_trainer_accumulate(mcm_trainer *trainer, const mcm_batch *batch, mcm_train_report *report);
 
 /* Takes a step along the accumulated gradients, divided by the number of examples, and begins to accumulate anew. The
- * report has no losses. Errors: STATE (nothing is accumulated, it is not finite, or all total_steps are taken). */
+ * report has no losses. Errors: STATE (nothing is accumulated, it or its square is not finite, or all total_steps are
+ * taken). */
 mcm_status mcm_trainer_apply(mcm_trainer *trainer, mcm_train_report *report);
 
 /* Forgets the accumulated gradients. Their examples stay counted as seen. */
 mcm_status mcm_trainer_clear(mcm_trainer *trainer);
 
-/* The same with the next `count` examples of a data set, in an order that follows from the seed and that each epoch
- * shuffles. With a bank, the examples are its records; it must have been recorded from this trainer's model and for
- * these images, of timesteps that the options allow. `bank` may be NULL. Errors: as above, FORMAT, and INCOMPATIBLE for a
- * data set that has none of the module's modalities. */
+/* mcm_trainer_step and mcm_trainer_accumulate with the next `count` examples of a data set, in an order that follows
+ * from the seed and that each epoch shuffles. With a bank, the examples are its records; it must have been recorded
+ * from this trainer's model and for these images, of timesteps that the options allow. `bank` may be NULL.
+ * Errors: as above, FORMAT, and INCOMPATIBLE for a data set that has none of the module's modalities. */
 mcm_status mcm_trainer_step_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
                                     uint32_t count, mcm_train_report *report);
 mcm_status mcm_trainer_accumulate_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
                                           uint32_t count, mcm_train_report *report);
 
 /* The losses of a batch, or of the first `count` examples of a data set (or of a bank's records), without learning from
- * them. Timesteps are spread over their range; they and the noise are the same in each call; no condition is withheld.
- * averaged: as of mcm_trainer_get_modulator. Errors: as mcm_trainer_step and _step_dataset. */
+ * them. Timesteps are spread over their range, or a bank's; they and the noise are the same in each call; no condition
+ * is withheld. averaged: as of mcm_trainer_get_modulator. Errors: as mcm_trainer_step and _step_dataset, but gradients
+ * may wait. */
 mcm_status mcm_trainer_evaluate(mcm_trainer *trainer, const mcm_batch *batch, int32_t averaged,
                                 mcm_train_report *report);
 mcm_status mcm_trainer_evaluate_dataset(mcm_trainer *trainer, const mcm_dataset *dataset, const mcm_bank *bank,
                                         uint32_t count, int32_t averaged, mcm_train_report *report);
 
 /* The parameters, their gradients, and their moving average (NULL if there is none), `count` floats each, in one order.
- * The gradient is the sum over the accumulated examples: a mean over processes that accumulated equally many is a mean to
+ * The gradient is the sum over the accumulated examples: a mean over processes that accumulated equally many is one to
  * apply. The trainer's own memory, valid as long as it is; the caller may write to it between calls, but writing to one
  * changes no other. Each out pointer may be NULL. */
 mcm_status mcm_trainer_get_buffers(mcm_trainer *trainer, float **parameters, float **gradients, float **ema,
@@ -786,7 +791,7 @@ mcm_status mcm_trainer_get_losses(const mcm_trainer *trainer, int32_t kind, uint
 mcm_status mcm_trainer_reset_losses(mcm_trainer *trainer);
 
 /* The module as it is now, for sampling; `averaged` nonzero: with the moving average of its weights. The caller's to
- * free. */
+ * free. Errors: STATE (a weight that is not finite), OUT_OF_MEMORY. */
 mcm_status mcm_trainer_get_modulator(const mcm_trainer *trainer, int32_t averaged, mcm_modulator **out);
 
 #define MCM_F16 3 /* IEEE half precision */

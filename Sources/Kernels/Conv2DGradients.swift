@@ -94,7 +94,7 @@ private func sumRows(_ x: UnsafePointer<Float>, rows: Int, columns: Int, into ou
 /// last, so that bits do not depend on the number of threads.
 private func addWeightGradient(_ x: Tensor, _ conv: Conv2D, _ gradient: Tensor, in workspace: Workspace) throws {
     guard let target = conv.weight.gradient else { return }
-    let plan = conv.stride == 1 ? try Rows(x, conv, gradient) as any PatchRows : Patches(x, conv, gradient)
+    let plan = conv.stride == 1 ? Rows(x, conv, gradient) as any PatchRows : Patches(x, conv, gradient)
     let outputs = conv.outputs, width = 128  // columns of dW per task
     let units = plan.units, widths = (outputs + width - 1) / width
     // Units per task: at most 256 KiB of dW, which stays in the L2 cache.
@@ -178,7 +178,7 @@ private struct Rows: PatchRows {
     let units: [Range<Int>]
     let depth: Int
 
-    init(_ x: Tensor, _ conv: Conv2D, _ gradient: Tensor) throws {
+    init(_ x: Tensor, _ conv: Conv2D, _ gradient: Tensor) {
         (bands, self.conv, self.gradient, channels) = (Bands(x, conv, gradient), conv, gradient, x.c)
         depth = (min(mostRows, conv.kernel * x.c) + gemmTransposedRows - 1) / gemmTransposedRows * gemmTransposedRows
         units = pieces(conv.weight.k, of: conv.kernel * x.c)
@@ -253,17 +253,5 @@ private struct Patches: PatchRows {
                 from: piece.lowerBound, piece.count, into: scratch + (row - block * pixels) * depth)
         }
         return (UnsafePointer(scratch), depth, piece.count)
-    }
-}
-
-/// A matrix (rows, columns) in panels of 16 columns, [columns / 16][rows][16], the last one padded with zeros.
-func packPanels(
-    _ x: UnsafePointer<Float>, rows: Int, columns: Int, stride: Int, into panels: UnsafeMutablePointer<Float>
-) {
-    for j in Swift.stride(from: 0, to: columns, by: 16) {
-        let count = min(16, columns - j)
-        let panel = panels + j * rows
-        if count < 16 { panel.update(repeating: 0, count: 16 * rows) }
-        for row in 0..<rows { (panel + row * 16).update(from: x + row * stride + j, count: count) }
     }
 }

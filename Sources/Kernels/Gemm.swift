@@ -203,3 +203,15 @@ func addProduct(
         element: b.element, panelStride: b.k * 16, c: out.data + rows.lowerBound * out.c + columns.lowerBound,
         ldc: out.c, accumulate: true)
 }
+
+/// A matrix (rows, columns) in panels of 16 columns, [columns / 16][rows][16], the last one padded with zeros.
+func packPanels(
+    _ x: UnsafePointer<Float>, rows: Int, columns: Int, stride: Int, into panels: UnsafeMutablePointer<Float>
+) {
+    for j in Swift.stride(from: 0, to: columns, by: 16) {
+        let count = min(16, columns - j)
+        let panel = panels + j * rows
+        if count < 16 { panel.update(repeating: 0, count: 16 * rows) }
+        for row in 0..<rows { (panel + row * 16).update(from: x + row * stride + j, count: count) }
+    }
+}

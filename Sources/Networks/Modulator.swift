@@ -59,6 +59,12 @@ public final class Modulator: Sendable {
 
     /// Reads a module file.
     public convenience init(_ file: SafetensorsFile) throws {
+        let config = try JSONObject(Self.config(of: file), name: "\(file.name): config")
+        try self.init(config, CheckpointSource(file))
+    }
+
+    /// What a module file says that the module is.
+    public static func config(of file: SafetensorsFile) throws -> JSONValue {
         for (key, expected) in [("format", "mcm"), ("version", "1")] where file.metadata[key] != expected {
             let found = file.metadata[key].map { "\"\($0)\"" } ?? "nothing"
             throw MCMError(.format, "\(file.name): metadata \"\(key)\" is \(found), expected \"\(expected)\"")
@@ -66,9 +72,7 @@ public final class Modulator: Sendable {
         guard let text = file.metadata["config"] else {
             throw MCMError(.format, "\(file.name): metadata \"config\" is missing")
         }
-        let name = "\(file.name): config"
-        let source = try CheckpointSource(file)
-        try self.init(JSONObject(JSONValue(parsing: text, name: name), name: name), source)
+        return try JSONValue(parsing: text, name: "\(file.name): config")
     }
 
     ///   threads  that may prepare the weights

@@ -26,9 +26,7 @@ public struct Prediction {
         case .vPrediction: rootAlpha * e + rootBeta * x
         }
     }
-}
 
-extension Prediction {
     /// What a prediction should have been.
     @inline(__always)
     public func target(x0: Float, noise: Float) -> Float {

@@ -17,8 +17,8 @@ extension Bank {
 
     /// Records predictions for a data set's images, all of them equally often, at timesteps drawn evenly.
     ///
-    /// They are collected in a file beside `path`, with ".part" at its end of the name, which becomes `path` when it is
-    /// complete. If that file is there already, recording goes on where it stopped.
+    /// They are collected in a file beside `path`, or beside the file that it is a link to, with ".part" at the end of
+    /// its name, which becomes `path` when it is complete. If that file is there already, recording goes on where it stopped.
     ///   progress  is told how many records there are and returns whether to go on; if not, `.cancelled` is thrown
     public static func record(
         _ model: Model, _ dataset: Dataset, to path: String, _ options: RecordingOptions,
@@ -44,11 +44,11 @@ extension Bank {
             predictionType: base.predictionType, fingerprint: base.fingerprint, dataset: dataset.fingerprint,
             seed: options.seed, timesteps: range, alphasCumprod: base.schedule.alphasCumprod)
         let file = try PartialFile(path: path, header: header)
-        var shuffle = Shuffle(seed: options.seed, count: dataset.count)
+        let shuffle = Shuffle(seed: options.seed, count: dataset.count)
         let workspace = Workspace(threads: model.threads)
         while file.records < options.count {
             let numbers = file.records..<min(file.records + options.batch, options.count)
-            try Self.records(numbers, header, model, dataset, &shuffle, in: workspace, file.append)
+            try Self.records(numbers, header, model, dataset, shuffle, in: workspace, file.append)
             if !progress(file.records, options.count) {
                 throw MCMError(.cancelled, "cancelled after record \(file.records) of \(options.count)")
             }
@@ -58,11 +58,11 @@ extension Bank {
 
     /// Records with these numbers; each follows from its number alone.
     private static func records(
-        _ numbers: Range<Int>, _ header: Header, _ model: Model, _ dataset: Dataset, _ shuffle: inout Shuffle,
+        _ numbers: Range<Int>, _ header: Header, _ model: Model, _ dataset: Dataset, _ shuffle: Shuffle,
         in workspace: Workspace, _ append: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         let n = numbers.count, size = header.predictionCount
-        let images = numbers.map { shuffle($0) }
+        let images = try numbers.map { try shuffle($0) }
         let draws = numbers.map { number in
             var generator = Generator(seed: mix(header.seed, UInt64(number)))
             let span = header.timesteps
@@ -117,7 +117,8 @@ private final class PartialFile {
     private(set) var records = 0
 
     init(path: String, header: Bank.Header) throws {
-        (self.path, partial, self.header) = (try replaceable(path), path + ".part", header)
+        let target = try replaceable(path)  // not where a link lies: a file moves only within its file system
+        (self.path, partial, self.header) = (target, target + ".part", header)
         descriptor = open(partial, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw systemError(partial) }
         // The descriptor is closed by deinit, also if what follows throws: all properties have values.

@@ -6,7 +6,7 @@ import Sampling
 
 /// What a trainer knows of the frozen model: the model itself, or what a bank of its predictions says of it.
 public struct Base: Sendable {
-    public let model: Model?
+    let model: Model?
     let schedule: NoiseSchedule
     let predictionType: SchedulerConfig.PredictionType
     let channels: Int
@@ -39,6 +39,12 @@ public struct Base: Sendable {
         sampleSize = (header.height, header.width)
         fingerprint = header.fingerprint
         self.threads = threads > 0 ? threads : usableCPUs
+    }
+
+    /// Throws if only its predictions are known.
+    public func modelItself() throws -> Model {
+        guard let model else { throw MCMError(.state, "the trainer has no model, expected a bank to train from") }
+        return model
     }
 
     /// Tells one noise schedule from another.

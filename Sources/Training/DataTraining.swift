@@ -6,7 +6,7 @@ import Pipeline
 public struct Source {
     let dataset: Dataset
     let bank: Bank?
-    private(set) var shuffle: Shuffle
+    fileprivate let shuffle: Shuffle
 
     /// bank: of predictions for the data set's images; nil to run the model.
     public init(_ dataset: Dataset, bank: Bank?, for trainer: Trainer) throws {
@@ -55,28 +55,26 @@ public struct Source {
                     "\(bank.name): has timesteps \(bank.timesteps.lowerBound) to \(bank.timesteps.upperBound - 1), expected "
                         + "those of the trainer's options, \(range.lowerBound) to \(range.upperBound - 1)")
             }
-        } else if trainer.base.model == nil {
-            throw MCMError(.state, "the trainer has no model, expected a bank to train from")
+        } else {
+            _ = try trainer.base.modelItself()
         }
         self.dataset = dataset
         self.bank = bank
         shuffle = Shuffle(seed: trainer.options.seed, count: bank?.count ?? dataset.count)
     }
-
-    fileprivate mutating func next(_ k: Int) -> Int { shuffle(k) }
 }
 
 extension Trainer {
     /// Accumulates the gradients of the next n examples of a source. Which they are follows from the seed and from how
     /// many were drawn before.
-    public func accumulate(_ n: Int, from source: inout Source) throws -> Report {
-        let drawn = try draw(n, from: &source)
+    public func accumulate(_ n: Int, from source: Source) throws -> Report {
+        let drawn = try draw(n, from: source)
         return try accumulate(drawn.batch, drawn.predictions)
     }
 
     /// The same, then a step.
-    public func step(_ n: Int, from source: inout Source) throws -> Report {
-        try step { try accumulate(n, from: &source) }
+    public func step(_ n: Int, from source: Source) throws -> Report {
+        try step { try accumulate(n, from: source) }
     }
 
     /// The losses of a source's first n examples; see `evaluate`.
@@ -89,11 +87,11 @@ extension Trainer {
         return try evaluate(examples.batch, examples.predictions, averaged: averaged)
     }
 
-    private func draw(_ n: Int, from source: inout Source) throws -> (batch: Batch, predictions: Predictions?) {
+    private func draw(_ n: Int, from source: Source) throws -> (batch: Batch, predictions: Predictions?) {
         guard (1...65536).contains(n) else {
             throw MCMError(.invalidArgument, "a batch of \(n) examples, expected 1 to 65536")
         }
-        return try examples((0..<n).map { source.next(examples + options.rank * n + $0) }, of: source)
+        return try examples(try (0..<n).map { try source.shuffle(examples + options.rank * n + $0) }, of: source)
     }
 
     private func examples(
@@ -103,7 +101,7 @@ extension Trainer {
         let shape = bank.shape
         let e = try Tensor(numbers.count, shape.height, shape.width, shape.channels, in: workspace)
         let records = try numbers.enumerated().map { try bank.record($1, into: e.image($0)) }
-        guard let count = records.map(\.image).max(), count < source.dataset.count else {
+        guard let last = records.map(\.image).max(), last < source.dataset.count else {
             throw MCMError(.format, "\(bank.name): names an image that \(source.dataset.name) does not have")
         }
         let batch = try source.dataset.batch(records.map(\.image), for: self)

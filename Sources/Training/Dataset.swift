@@ -174,25 +174,31 @@ public final class Dataset: Sendable {
     }
 }
 
-/// The numbers 0 ..< count in an order that looks random, another one for each epoch.
-struct Shuffle {
+/// The numbers 0 ..< count in an order that looks random, another one for each epoch. For one thread.
+final class Shuffle {
     private let seed: UInt64
     private let count: Int
     private var epoch = -1
-    private var order: [UInt32] = []
+    private var order: FloatBuffer?  // of UInt32; not an array, which ends the process where memory ends
 
     init(seed: UInt64, count: Int) { (self.seed, self.count) = (seed, count) }
 
     /// What is drawn as number `k`.
-    mutating func callAsFunction(_ k: Int) -> Int {
-        if k / count != epoch {
-            epoch = k / count
-            var generator = Generator(seed: mix(seed ^ 0x5045_524d, UInt64(epoch)))
-            order = (0..<count).map { UInt32($0) }
-            for i in stride(from: count - 1, to: 0, by: -1) {
-                order.swapAt(i, min(i, Int(generator.uniform64() * Double(i + 1))))
-            }
+    func callAsFunction(_ k: Int) throws -> Int {
+        let order = try self.order ?? FloatBuffer(count: count)
+        return order.data.withMemoryRebound(to: UInt32.self, capacity: count) { numbers in
+            if k / count != epoch { shuffle(numbers, epoch: k / count) }
+            (self.order, epoch) = (order, k / count)
+            return Int(numbers[k % count])
         }
-        return Int(order[k % count])
+    }
+
+    private func shuffle(_ numbers: UnsafeMutablePointer<UInt32>, epoch: Int) {
+        for i in 0..<count { numbers[i] = UInt32(i) }
+        var generator = Generator(seed: mix(seed ^ 0x5045_524d, UInt64(epoch)))
+        for i in stride(from: count - 1, to: 0, by: -1) {
+            let j = min(i, Int(generator.uniform64() * Double(i + 1)))
+            (numbers[i], numbers[j]) = (numbers[j], numbers[i])
+        }
     }
 }

@@ -33,43 +33,42 @@ public final class Trainer {
     public internal(set) var losses: LossTable
     /// While `train` runs.
     var isRunning = false
-    private var source: Source?
+    private var lastSource: Source?
 
     /// A module of random weights for a config as a module file has it; see docs/format.md.
     public convenience init(_ base: Base, config: JSONValue, _ options: TrainerOptions) throws {
-        try self.init(base, config: config, InitialWeights(seed: options.seed), options)
+        try self.init(base, config: config, name: "config", InitialWeights(seed: options.seed), options)
     }
 
     /// Goes on from a module file's weights.
     public convenience init(_ base: Base, from file: SafetensorsFile, _ options: TrainerOptions) throws {
-        guard let text = file.metadata["config"], file.metadata["format"] == "mcm", file.metadata["version"] == "1"
-        else {
-            throw MCMError(
-                .format,
-                "\(file.name): is no module file, expected the metadata \"format\" = \"mcm\" and \"version\" = \"1\"")
-        }
-        let config = try JSONValue(parsing: text, name: "\(file.name): config")
-        let type = try JSONObject(config, name: "\(file.name): config").optionalObject("base")?
+        let config = try Modulator.config(of: file), name = "\(file.name): config"
+        let type = try JSONObject(config, name: name).optionalObject("base")?
             .optionalString("prediction_type")
         if let type, type != base.predictionType.rawValue {
             throw MCMError(
                 .incompatible,
                 "\(file.name): the base's prediction_type is \(type), expected \(base.predictionType.rawValue)")
         }
-        try self.init(base, config: config, CheckpointSource(file), options)
+        try self.init(base, config: config, name: name, CheckpointSource(file), options)
     }
 
-    init(_ base: Base, config: JSONValue, _ source: any TensorSource, _ options: TrainerOptions) throws {
+    ///   name  of the config in messages
+    init(
+        _ base: Base, config: JSONValue, name: String, _ source: any TensorSource, _ options: TrainerOptions
+    ) throws {
         self.base = base
         self.options = options
         guard case .object(var members) = config else {
-            throw MCMError(.format, "config: is no object, expected the config of a module")
+            throw MCMError(.format, "\(name): is no object, expected the config of a module")
         }
         members["base"] = base.json
         let config = JSONValue.object(members)
         self.config = config
         var modulator: Modulator?
-        parameters = try Parameters(from: source) { modulator = try Self.modulator(config, $0, base.threads) }
+        parameters = try Parameters(from: source) {
+            modulator = try Modulator(JSONObject(config, name: name), $0, threads: base.threads)
+        }
         guard let modulator else { throw MCMError(.state, "the module has no network") }
         modalities = modulator.modalities
         try options.check(modalities: modalities.count, numTrainTimesteps: base.schedule.numTrainTimesteps)
@@ -84,21 +83,18 @@ public final class Trainer {
         losses = LossTable(modalities: modalities.count, timesteps: base.schedule.numTrainTimesteps)
     }
 
-    private static func modulator(_ config: JSONValue, _ source: any TensorSource, _ threads: Int) throws -> Modulator {
-        try Modulator(JSONObject(config, name: "config"), source, threads: threads)
-    }
-
     /// The module as it is now, for sampling.
     ///   averaged  whether with the moving average of its weights, if there is one
     public func modulator(averaged: Bool) throws -> Modulator {
-        try Self.modulator(
-            config, parameters.source(averaged ? ema ?? parameters.values : parameters.values), base.threads)
+        try modulator(parameters.source(averaged ? ema ?? parameters.values : parameters.values))
     }
 
     /// A module whose layers know where their gradients go; made anew for each batch, since parameters change.
-    func currentModulator() throws -> Modulator {
+    func currentModulator() throws -> Modulator { try modulator(parameters) }
+
+    private func modulator(_ source: any TensorSource) throws -> Modulator {
         do {
-            return try Self.modulator(config, parameters, base.threads)
+            return try Modulator(JSONObject(config, name: "config"), source, threads: base.threads)
         } catch let error as MCMError where error.kind == .format {  // a parameter that is not finite
             throw MCMError(.state, "\(error.message), in step \(step + 1)")
         }
@@ -110,22 +106,11 @@ public final class Trainer {
     }
 
     /// A source of examples, the same as in the last call if it has not changed: shuffling takes time.
-    public func withSource<R>(_ dataset: Dataset, _ bank: Bank?, _ body: (inout Source) throws -> R) throws -> R {
-        var source =
-            try self.source.flatMap { $0.dataset === dataset && $0.bank === bank ? $0 : nil }
-            ?? Source(dataset, bank: bank, for: self)
-        self.source = nil  // it is not copied when it changes
-        defer { self.source = source }
-        return try body(&source)
-    }
-
-    /// The floats of a batch of samples. Throws `.size` for a size that the model does not take, or no machine holds.
-    public func sampleCount(batch: Int, height: Int, width: Int) throws -> Int {
-        try base.model?.unet.checkSize(height: height, width: width)
-        guard let count = checkedProduct([batch, height, width, base.channels]), count <= 1 << 31 else {
-            throw MCMError(.size, "\(batch) samples of \(width) x \(height), expected at most 2^31 floats in all")
-        }
-        return count
+    public func source(_ dataset: Dataset, _ bank: Bank?) throws -> Source {
+        if let lastSource, lastSource.dataset === dataset, lastSource.bank === bank { return lastSource }
+        let source = try Source(dataset, bank: bank, for: self)
+        lastSource = source
+        return source
     }
 
     public func resetLosses() { losses = LossTable(modalities: modalities.count, timesteps: losses.timesteps) }

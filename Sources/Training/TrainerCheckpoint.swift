@@ -60,8 +60,8 @@ extension Trainer {
             }
             return value
         }
-        let config = try json("config")
-        let trained = try JSONObject(config, name: "\(file.name): config").optionalObject("base")
+        let config = try json("config"), name = "\(file.name): config"
+        let trained = try JSONObject(config, name: name).optionalObject("base")
         let fingerprint = try trained?.optionalString("fingerprint")
         guard fingerprint == base.fingerprint else {
             throw MCMError(
@@ -77,7 +77,7 @@ extension Trainer {
             )
         }
         let saved = try TrainerOptions(JSONObject(json("options"), name: "\(file.name): options"))
-        let count = try JSONObject(config, name: "\(file.name): config").objects("modalities", count: 1...64).count
+        let count = try JSONObject(config, name: name).objects("modalities", count: 1...64).count
         do {
             try saved.check(modalities: count, numTrainTimesteps: base.schedule.numTrainTimesteps)
         } catch let error as MCMError {
@@ -85,7 +85,7 @@ extension Trainer {
         }
         var options = saved
         change(&options)
-        try self.init(base, config: config, InitialWeights(seed: 0), options)
+        try self.init(base, config: config, name: name, InitialWeights(seed: 0), options)
         (step, examples, pending) = (try number("step"), try number("examples"), try number("pending"))
         if pending > 0 && (options.rank, options.world) != (saved.rank, saved.world) {
             throw MCMError(

@@ -16,7 +16,7 @@ extension Trainer {
 
     /// Trains on a source until a number of steps is taken.
     ///   progress  is told of each step and returns whether to go on; if not, `.cancelled` is thrown
-    public func train(_ source: inout Source, _ loop: LoopOptions, progress: (Report) -> Bool) throws {
+    public func train(_ source: Source, _ loop: LoopOptions, progress: (Report) -> Bool) throws {
         let end = loop.untilStep > 0 ? loop.untilStep : options.totalSteps
         guard end > 0 else {
             throw MCMError(.invalidArgument, "until_step is 0 and so is total_steps, expected one of them to be set")
@@ -36,7 +36,7 @@ extension Trainer {
         defer { isRunning = false }
         if step >= end, let path = loop.savePath { try save(to: path) }
         while step < end {
-            let report = try step(loop, &source)
+            let report = try step(loop, source)
             let goesOn = progress(report)
             if let path = loop.savePath, !goesOn || step == end || loop.saveEvery > 0 && step % loop.saveEvery == 0 {
                 try save(to: path)
@@ -46,11 +46,11 @@ extension Trainer {
     }
 
     /// One step of several batches, or none.
-    private func step(_ loop: LoopOptions, _ source: inout Source) throws -> Report {
+    private func step(_ loop: LoopOptions, _ source: Source) throws -> Report {
         try step {
             var sum = Report()
             for _ in 0..<loop.accumulate {
-                sum.add(try accumulate(loop.batch, from: &source), 1 / Float(loop.accumulate))
+                sum.add(try accumulate(loop.batch, from: source), 1 / Float(loop.accumulate))
             }
             return sum
         }

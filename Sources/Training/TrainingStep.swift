@@ -71,7 +71,7 @@ extension Trainer {
         let draws = (0..<n).map { i in
             Draw(
                 timestep: plan.timestep((Double(i) + 0.5) / Double(n)), isGiven: modalities.map { _ in true },
-                noise: Generator(seed: mix(seed, UInt64(i))))
+                seed: mix(seed, UInt64(i)))
         }
         return try losses(of: forward(batch, draws, predictions, modulator(averaged: averaged), tape: nil), batch).0
     }
@@ -80,7 +80,7 @@ extension Trainer {
     private struct Draw {
         var timestep: Int
         let isGiven: [Bool]  // per modality
-        var noise: Generator
+        var seed: UInt64  // of the noise
     }
 
     private func draw(_ example: Int) -> Draw {
@@ -89,7 +89,7 @@ extension Trainer {
         let isGiven = modalities.indices.map { m in
             generator.uniform() >= options.dropout[min(m, options.dropout.count - 1)]
         }
-        return Draw(timestep: timestep, isGiven: isGiven, noise: Generator(seed: mix(options.seed, ~UInt64(example))))
+        return Draw(timestep: timestep, isGiven: isGiven, seed: mix(options.seed, ~UInt64(example)))
     }
 
     /// What the model and the module make of noisy examples, each (n, h, w, channels): e' = e + residual.
@@ -107,14 +107,13 @@ extension Trainer {
         try modulator.net.checkSize(height: h, width: w)
         var draws = drawn
         if let predictions {
-            for i in 0..<n {
-                (draws[i].timestep, draws[i].noise) = (predictions.timesteps[i], Generator(seed: predictions.seeds[i]))
-            }
+            for i in 0..<n { (draws[i].timestep, draws[i].seed) = (predictions.timesteps[i], predictions.seeds[i]) }
         }
         let noise = try Tensor(n, h, w, x0.c, in: workspace), x = try Tensor(n, h, w, x0.c, in: workspace)
         let order = try Tensor(1, x0.c, h, w, in: workspace)
         for i in 0..<n {
-            draws[i].noise.normal(into: order.data, count: order.count)
+            var generator = Generator(seed: draws[i].seed)
+            generator.normal(into: order.data, count: order.count)
             fromNCHW(order.data, into: noise.image(i))
             base.schedule.addNoise(
                 x0.image(i).data, noise.image(i).data, timestep: draws[i].timestep, count: x0.stride,
@@ -122,9 +121,7 @@ extension Trainer {
         }
 
         let timesteps = draws.map { Float($0.timestep) }, start = seconds()
-        guard let e = try predictions?.e ?? base.model?.unet(x, timesteps: timesteps, in: workspace) else {
-            throw MCMError(.state, "the trainer has no model, expected predictions from a bank")
-        }
+        let e = try predictions?.e ?? base.modelItself().unet(x, timesteps: timesteps, in: workspace)
         let predicted = seconds()
         let conditions = try modulator.conditions(batch.planes, n: n, h: h, w: w, in: workspace) {
             draws[$0].isGiven[$1]
@@ -186,13 +183,14 @@ extension Trainer {
         let start = seconds(), count = parameters.count
         let mean = 1 / Float(pending)
         let norm = squaredNorm(parameters.gradients.data, count: count).squareRoot() * Double(mean)
-        guard norm.isFinite else {
+        let clip = options.clipNorm > 0 && norm > Double(options.clipNorm) ? options.clipNorm / Float(norm) : 1
+        // The second moments are its squares.
+        guard Float(norm).isFinite, Float(norm) * clip < Float.greatestFiniteMagnitude.squareRoot() else {
             throw MCMError(
                 .state,
-                "the gradient is not finite in step \(step + 1): a smaller learning rate may help, or clear the gradient"
-            )
+                "the gradient or its square is not finite in step \(step + 1), its norm is \(norm): a smaller learning rate "
+                    + "may help, or clear the gradient")
         }
-        let clip = options.clipNorm > 0 && norm > Double(options.clipNorm) ? options.clipNorm / Float(norm) : 1
         let rate = options.learningRate(step)
         let decay = min(options.emaDecay, Float(step + 2) / Float(step + 11))
         for entry in parameters.entries {

@@ -43,8 +43,9 @@ extern const char *program, *fashion, *scratch;
 
 /* Each file's tests, ended by an empty one. */
 extern const test attachment_tests[], image_tests[], input_tests[], level_tests[], memory_tests[], model_tests[],
-    modulator_tests[], null_tests[], part_tests[], process_tests[], session_tests[], thread_tests[], training_tests[],
-    training_bit_tests[], training_damage_tests[], training_file_tests[], training_input_tests[],
-    training_memory_tests[], training_mismatch_tests[], training_null_tests[], training_option_tests[];
+    modulator_tests[], no_memory_tests[], null_tests[], part_tests[], process_tests[], session_tests[],
+    thread_tests[], training_tests[], training_bit_tests[], training_config_tests[], training_damage_tests[],
+    training_file_tests[], training_input_tests[], training_memory_tests[], training_mismatch_tests[],
+    training_null_tests[], training_option_tests[];
 
 #endif

@@ -63,12 +63,12 @@ int main(int argc, char **argv) {
     fashion = argv[1];
     scratch = argv[2];
     const char *part = argc > 3 ? argv[3] : "";
-    const test *const files[] = {part_tests,      image_tests,   null_tests,       input_tests, model_tests,
+    const test *const files[] = {part_tests, image_tests, null_tests, input_tests, model_tests,
                                  modulator_tests, session_tests, attachment_tests, level_tests, memory_tests,
-                                 thread_tests,    process_tests,
-                                 training_tests,  training_bit_tests,     training_file_tests,
-                                 training_damage_tests, training_mismatch_tests, training_input_tests, training_option_tests,
-                                 training_null_tests, training_memory_tests};
+                                 no_memory_tests, thread_tests, process_tests, training_tests,
+                                 training_bit_tests, training_file_tests, training_damage_tests,
+                                 training_mismatch_tests, training_input_tests, training_option_tests,
+                                 training_config_tests, training_null_tests, training_memory_tests};
     int passed = 0, failed = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         for (const test *t = files[i]; t->run; t++)

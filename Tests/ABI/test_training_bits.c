@@ -9,22 +9,6 @@
 #include "drawing.h"
 #include "training.h"
 
-static mcm_model *model;
-static mcm_dataset *dataset;
-static mcm_bank *bank;
-
-static void open_sources(uint32_t threads) {
-    model = tiny_model_open(&(tiny_model){0}, threads);
-    dataset = new_dataset("dataset");
-    bank = new_bank(model, dataset, "bank", 40);
-}
-
-static void free_sources(void) {
-    mcm_bank_free(bank);
-    mcm_dataset_free(dataset);
-    mcm_model_free(model);
-}
-
 enum { MOMENTS = 12 };
 
 /* The k-th thing that is done; gradients wait after some. */

@@ -10,26 +10,6 @@
 #include "drawing.h"
 #include "training.h"
 
-static mcm_model *model;
-static mcm_dataset *dataset;
-
-static void open_sources(void) {
-    model = tiny_model_open(&(tiny_model){0}, 1);
-    dataset = new_dataset("dataset");
-}
-
-static void free_sources(void) {
-    mcm_dataset_free(dataset);
-    mcm_model_free(model);
-}
-
-static unsigned random_state = 1;
-
-static unsigned random_below(unsigned n) {
-    random_state = random_state * 1664525u + 1013904223u;
-    return (unsigned)((uint64_t)random_state * n >> 32);
-}
-
 /* Opens what is at `path`; returns whether it could. */
 typedef int opener(const char *path);
 
@@ -107,14 +87,8 @@ static int opened_with_changes(const bytes *file, size_t first, size_t end, int 
     return opened;
 }
 
-static size_t header_end(const bytes *file) {
-    size_t length = 0;
-    for (int i = 7; i >= 0; i--) length = length << 8 | file->data[i];
-    return 8 + length;
-}
-
 static void training_with_a_damaged_bank(void) {
-    open_sources();
+    open_sources(1);
     bytes file = read_file(new_bank_file(model, dataset, "sound bank", 30));
     size_t records = 30 * (2 * SIDE * SIDE + 24);
     check_cut_short(&file, opens_bank);
@@ -127,7 +101,7 @@ static void training_with_a_damaged_bank(void) {
 
 static void training_with_a_damaged_dataset(void) {
     file_tensor tensors[DATASET_TENSORS];
-    open_sources();
+    open_sources(1);
     for (int samples = 0; samples < 2; samples++) {
         dataset_tensors(samples, tensors);
         bytes file = safetensors_file(tensors, DATASET_TENSORS);
@@ -141,7 +115,7 @@ static void training_with_a_damaged_dataset(void) {
 
 static void training_with_a_damaged_trainer(void) {
     tiny_batch b;
-    open_sources();
+    open_sources(1);
     mcm_trainer *t = new_trainer(model, NULL, NULL);
     OK(mcm_trainer_step(t, images_of(&b, 0, 2), NULL));
     OK(mcm_trainer_accumulate(t, images_of(&b, 0, 2), NULL));
@@ -187,7 +161,7 @@ static void training_goes_on_from_absurd_numbers(void) {
         {"\\\"beta1\\\":", "\\\"beta1\\\":1e300,\\\"beta1\\\":"},
     };
     tiny_batch b;
-    open_sources();
+    open_sources(1);
     mcm_trainer *t = new_trainer(model, NULL, NULL);
     OK(mcm_trainer_step(t, images_of(&b, 0, 2), NULL));
     OK(mcm_trainer_accumulate(t, images_of(&b, 0, 2), NULL));

@@ -18,27 +18,7 @@
 
 enum { LONG = 120 /* seconds that no child takes */ };
 
-static mcm_model *model;
-static mcm_dataset *dataset;
-
-static void open_sources(void) {
-    model = tiny_model_open(&(tiny_model){0}, 1);
-    dataset = new_dataset("dataset");
-}
-
-static void free_sources(void) {
-    mcm_dataset_free(dataset);
-    mcm_model_free(model);
-}
-
 static void sleep_us(long us) { nanosleep(&(struct timespec){us / 1000000, us % 1000000 * 1000}, NULL); }
-
-static unsigned random_state = 1;
-
-static unsigned random_below(unsigned n) {
-    random_state = random_state * 1664525u + 1013904223u;
-    return (unsigned)((uint64_t)random_state * n >> 32);
-}
 
 static void step(mcm_trainer *trainer) {
     tiny_batch b;
@@ -94,7 +74,7 @@ static void step_and_save(void) {
 
 /* Whenever the process ends, the file is one of those that were saved, and goes on as if nothing had been. */
 static void training_killed_while_saving(void) {
-    open_sources();
+    open_sources(1);
     snprintf(path, sizeof path, "%s", path_in(scratch, "killed"));
     trainer = new_trainer(model, NULL, NULL);
     OK(mcm_trainer_save(trainer, path));
@@ -114,20 +94,20 @@ static void training_killed_while_saving(void) {
     free_sources();
 }
 
-enum { RECORDS = 700 };
+enum { MANY_RECORDS = 700 };
 
 static void record(void) {
     mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
-    options.count = RECORDS;
+    options.count = MANY_RECORDS;
     options.seed = 5;
     options.batch = 1 + random_below(9); /* records do not depend on it */
     OK(mcm_bank_record(model, dataset, path, &options, NULL, NULL));
 }
 
 static void training_bank_killed_while_recording(void) {
-    open_sources();
+    open_sources(1);
     snprintf(path, sizeof path, "%s", path_in(scratch, "killed.bank"));
-    bytes whole = read_file(new_bank_file(model, dataset, "whole", RECORDS));
+    bytes whole = read_file(new_bank_file(model, dataset, "whole", MANY_RECORDS));
     int kills = 0;
     for (; !file_exists(path) && kills < 400; kills++) {
         kill_during(record, 5000 + 100 * (unsigned)kills); /* a slow machine needs longer for one record */
@@ -152,7 +132,7 @@ static int32_t cancel_at(void *user, uint64_t done, uint64_t count) {
 }
 
 static void training_bank_goes_on_after_cancelling(void) {
-    open_sources();
+    open_sources(1);
     bytes whole = read_file(new_bank_file(model, dataset, "whole", 30));
     snprintf(path, sizeof path, "%s", path_in(scratch, "cancelled"));
     mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
@@ -189,7 +169,7 @@ static int32_t record_again(void *user, uint64_t done, uint64_t count) {
 /* One recorder at a time; each image is in equally many records, but for one. */
 static void training_bank_is_fair(void) {
     enum { COUNT = 3 * EXAMPLES + 5, RECORD = 2 * SIDE * SIDE + 24 };
-    open_sources();
+    open_sources(1);
     snprintf(path, sizeof path, "%s", path_in(scratch, "fair"));
     mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
     options.count = COUNT;
@@ -208,6 +188,33 @@ static void training_bank_is_fair(void) {
     for (int i = 0; i < EXAMPLES; i++) CHECK(of_image[i] == 3 || of_image[i] == 4);
     for (int i = 0; i < 3; i++) CHECK(of_timestep[i] > 4);
     free(file.data);
+    free_sources();
+}
+
+static int32_t check_part(void *user, uint64_t done, uint64_t count) {
+    (void)done, (void)count;
+    CHECK(file_exists(user));
+    return 0;
+}
+
+/* A link goes on pointing where it did; what is recorded never lies on another file system than where it will. */
+static void training_bank_recorded_through_a_link(void) {
+    open_sources(1);
+    char folder[4096], target[4200], part[4300];
+    snprintf(folder, sizeof folder, "%s/elsewhere", scratch);
+    snprintf(target, sizeof target, "%s/bank", folder);
+    snprintf(part, sizeof part, "%s.part", target);
+    snprintf(path, sizeof path, "%s", path_in(scratch, "link"));
+    CHECK(mkdir(folder, 0777) == 0 && symlink(target, path) == 0);
+    write_file(target, "old", 3);
+    mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
+    options.count = 5;
+    OK(mcm_bank_record(model, dataset, path, &options, check_part, part));
+    struct stat status;
+    CHECK(lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && !file_exists(part));
+    mcm_bank *bank;
+    OK(mcm_bank_open(target, &bank));
+    mcm_bank_free(bank);
     free_sources();
 }
 
@@ -279,7 +286,7 @@ static void allow_little(void) { limit_files_to(room); }
 static void allow_all(void) { limit_files_to(RLIM_INFINITY); }
 
 static void training_with_files_limited(void) {
-    open_sources();
+    open_sources(1);
     CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
     for (int i = 0; i < 3; i++) {
         char folder[4096];
@@ -305,7 +312,7 @@ static void fill_disk(void) {
 static void empty_disk(void) { CHECK(remove(path_in(disk, "filling")) == 0); }
 
 static void training_on_a_full_disk(void) {
-    open_sources();
+    open_sources(1);
     snprintf(disk, sizeof disk, "%s", path_in(scratch, "disk"));
     CHECK(mkdir(disk, 0777) == 0);
     if (mount("none", disk, "tmpfs", 0, "size=1m") == 0) {
@@ -341,6 +348,7 @@ const test training_file_tests[] = {
     {"training_bank_killed_while_recording", training_bank_killed_while_recording},
     {"training_bank_goes_on_after_cancelling", training_bank_goes_on_after_cancelling},
     {"training_bank_is_fair", training_bank_is_fair},
+    {"training_bank_recorded_through_a_link", training_bank_recorded_through_a_link},
     {"training_with_files_limited", training_with_files_limited},
     {"training_on_a_full_disk", training_on_a_full_disk},
     {NULL, NULL},

@@ -1,4 +1,4 @@
-/* Training with wrong input: an error of the right kind, and the trainer as it was. NULL for every pointer. */
+/* Training with wrong input: an error of the right kind, and the trainer as it was. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -261,6 +261,9 @@ static void training_that_overflows(void) {
         if (i < 2) {
             REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_accumulate(trainer, b, NULL));
             MESSAGE("step 2");
+            mcm_modulator *module;
+            REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_evaluate(trainer, b, 0, NULL));
+            REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_get_modulator(trainer, 0, &module));
             /* Neither file could be read again. */
             REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_save(trainer, path_in(scratch, "none")));
             MESSAGE("after step 1");
@@ -280,6 +283,16 @@ static void training_that_overflows(void) {
         OK(mcm_trainer_apply(trainer, NULL));
         mcm_trainer_free(trainer);
     }
+    /* Its square, of which the second moments are made, is not finite. */
+    mcm_trainer_options unclipped = quick_options();
+    unclipped.clip_norm = 0;
+    mcm_trainer *trainer = new_trainer(ok.model, NULL, &unclipped);
+    OK(mcm_trainer_accumulate(trainer, b, NULL));
+    OK(mcm_trainer_get_buffers(trainer, NULL, &gradients, NULL, NULL));
+    gradients[0] = 1e30f;
+    REFUSED(MCM_ERROR_STATE, trainer, mcm_trainer_apply(trainer, NULL));
+    MESSAGE("step 1");
+    mcm_trainer_free(trainer);
     free_all();
 }
 

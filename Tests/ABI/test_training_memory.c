@@ -17,25 +17,6 @@ enum { ONCE, FROM_THEN_ON, HOWS };
 
 static void refuse(unsigned number, int how) { refuse_tensors(number, how == ONCE ? number : ~0u); }
 
-static mcm_model *model;
-static mcm_dataset *dataset;
-static mcm_bank *bank;
-static char path[4096], module_path[4096];
-
-static void open_sources(void) {
-    model = tiny_model_open(&(tiny_model){0}, 2);
-    dataset = new_dataset("dataset");
-    bank = new_bank(model, dataset, "bank", 20);
-    snprintf(path, sizeof path, "%s/of memory", scratch);
-    snprintf(module_path, sizeof module_path, "%s/module of memory", scratch);
-}
-
-static void free_sources(void) {
-    mcm_bank_free(bank);
-    mcm_dataset_free(dataset);
-    mcm_model_free(model);
-}
-
 enum { STEP, ACCUMULATE, STEP_DATASET, STEP_BANK, GET_MODULE, TRAIN, CALLS };
 
 static mcm_status do_call(int call, mcm_trainer *trainer) {
@@ -71,7 +52,7 @@ static mcm_trainer *prepared(int call) {
 /* Refused its k-th block, a call has not happened, and can be repeated; at each k, as its caches are filled. */
 static void training_without_memory(void) {
     if (!allocations_are_seen()) return;
-    open_sources();
+    open_sources(2);
     for (int call = 0; call < CALLS; call++)
         for (int how = ONCE; how < HOWS; how++) {
             mcm_trainer *undisturbed = prepared(call);
@@ -112,44 +93,88 @@ static void training_without_memory(void) {
     free_sources();
 }
 
-/* The process's memory is limited, as in a container: too little for a module's weights is an error, and no end. */
-static void training_of_a_module_beyond_memory(void) {
-#ifndef MAY_REPLACE_FUNCTIONS
+/* Runs `body` in a child whose memory is limited, as in a container, to so many MiB more than it has. Returns whether
+ * the status was that of missing memory; ends the test if the child was ended. */
+static int lacks_memory(mcm_status (*body)(void), long more) {
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%ld", &pages) == 1);
+    fclose(file);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        rlim_t size = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)more << 20);
+        CHECK(setrlimit(RLIMIT_AS, &(struct rlimit){size, size}) == 0 && freopen("/dev/null", "w", stderr));
+        _exit(body() == MCM_ERROR_OUT_OF_MEMORY ? 0 : 2);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child);
+    if (WIFSIGNALED(status)) printf("    ended by signal %d with %ld MiB\n", WTERMSIG(status), more);
+    CHECK(!WIFSIGNALED(status));
+    return status == 0;
+}
+
+static int memory_can_be_limited(void) {
+#if !defined MAY_REPLACE_FUNCTIONS || defined __SANITIZE_ADDRESS__
     printf("     skipped: a sanitizer needs the addresses\n");
-    return;
+    return 0;
 #endif
-#ifdef __SANITIZE_ADDRESS__
-    printf("     skipped: the sanitizer needs the addresses\n");
-    return;
-#endif
+    return 1;
+}
+
+static mcm_status create_large(void) {
     static const char *const config =
         "{\"net\":{\"sample_size\":8,\"block_out_channels\":[256],\"layers_per_block\":1,\"norm_num_groups\":8,"
         "\"attention_head_dim\":8,\"down_block_types\":[\"DownBlock2D\"],\"up_block_types\":[\"UpBlock2D\"]},"
         "\"prediction_channels\":1,\"modalities\":[{\"name\":\"sketch\",\"channels\":1}]}";
-    open_sources();
-    int ended = 0, refused = 0;
-    for (long more = 2; more < 60; more += 8) { /* MiB; the weights have 40 */
-        long pages = 0;
-        FILE *file = fopen("/proc/self/statm", "r");
-        CHECK(file && fscanf(file, "%ld", &pages) == 1);
-        fclose(file);
-        fflush(stdout);
-        pid_t child = fork();
-        if (child == 0) {
-            mcm_trainer *trainer;
-            rlim_t size = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)more << 20);
-            CHECK(setrlimit(RLIMIT_AS, &(struct rlimit){size, size}) == 0 && freopen("/dev/null", "w", stderr));
-            _exit(mcm_trainer_create(model, NULL, config, NULL, &trainer) == MCM_ERROR_OUT_OF_MEMORY ? 0 : 2);
-        }
-        int status = -1;
-        CHECK(waitpid(child, &status, 0) == child);
-        if (WIFSIGNALED(status)) printf("    ended by signal %d with %ld MiB\n", WTERMSIG(status), more);
-        ended += WIFSIGNALED(status);
-        refused += status == 0;
-    }
-    CHECK(ended == 0 && refused > 3);
+    mcm_trainer *trainer;
+    return mcm_trainer_create(model, NULL, config, NULL, &trainer);
+}
+
+static void training_of_a_module_beyond_memory(void) {
+    if (!memory_can_be_limited()) return;
+    open_sources(2);
+    int refused = 0;
+    for (long more = 2; more < 60; more += 8) refused += lacks_memory(create_large, more); /* the weights have 40 */
+    CHECK(refused > 3);
     free_sources();
 }
+
+static mcm_dataset *endless;
+
+static mcm_status step_on_endless(void) {
+    mcm_trainer *trainer = new_trainer(model, NULL, NULL);
+    return mcm_trainer_step_dataset(trainer, endless, NULL, 2, NULL);
+}
+
+static mcm_status record_endless(void) {
+    mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
+    options.count = 2;
+    return mcm_bank_record(model, endless, path_in(scratch, "endless bank"), &options, NULL, NULL);
+}
+
+/* A file that is nearly all hole: the order of its examples is more than there is memory for. */
+static void training_on_a_dataset_beyond_memory(void) {
+    enum { COUNT = 100000000, PIXELS = 4 };
+    if (!memory_can_be_limited()) return;
+    open_sources(2);
+    char header[256];
+    const char *of = path_in(scratch, "endless");
+    sprintf(header,
+            "{\"images\":{\"dtype\":\"U8\",\"shape\":[%d,2,2,1],\"data_offsets\":[0,%d]},"
+            "\"sketch\":{\"dtype\":\"U8\",\"shape\":[%d,1,1,1],\"data_offsets\":[%d,%d]}}",
+            COUNT, PIXELS * COUNT, COUNT, PIXELS * COUNT, (PIXELS + 1) * COUNT);
+    uint64_t length = strlen(header);
+    FILE *f = fopen(of, "wb");
+    CHECK(f && fwrite(&length, 8, 1, f) == 1 && fputs(header, f) >= 0 && fclose(f) == 0);
+    CHECK(truncate(of, (off_t)(8 + length) + (off_t)(PIXELS + 1) * COUNT) == 0);
+    OK(mcm_dataset_open(of, &endless));
+    CHECK(lacks_memory(step_on_endless, 200) && lacks_memory(record_endless, 200)); /* the order has 381 */
+    mcm_dataset_free(endless);
+    free_sources();
+}
+
+static char path[4096], module_path[4096];
 
 static mcm_status make(int what, mcm_trainer **out) {
     mcm_trainer_options options = quick_options();
@@ -164,7 +189,9 @@ static mcm_status make(int what, mcm_trainer **out) {
 /* Nothing is made, and nothing is kept of what was not. */
 static void training_without_memory_to_begin(void) {
     if (!allocations_are_seen()) return;
-    open_sources();
+    open_sources(2);
+    snprintf(path, sizeof path, "%s/trainer", scratch);
+    snprintf(module_path, sizeof module_path, "%s/module", scratch);
     mcm_trainer *saved_one = prepared(ACCUMULATE);
     OK(mcm_trainer_save(saved_one, path));
     OK(mcm_trainer_write_modulator(saved_one, module_path, 0, MCM_F32));
@@ -195,10 +222,11 @@ static void training_without_memory_to_begin(void) {
 
 static void training_bank_without_memory(void) {
     if (!allocations_are_seen()) return;
-    open_sources();
+    open_sources(2);
+    snprintf(path, sizeof path, "%s/bank without memory", scratch);
     bytes whole = read_file(path_in(scratch, "bank"));
     mcm_bank_options options = MCM_BANK_OPTIONS_INIT;
-    options.count = 20;
+    options.count = RECORDS;
     options.seed = 5;
     options.batch = 3;
     for (int how = ONCE; how < HOWS; how++) {
@@ -235,7 +263,7 @@ static void training_needs_no_more_memory(void) {
         "\"up_block_types\":[\"UpBlock2D\",\"UpBlock2D\"]},\"prediction_channels\":1,"
         "\"modalities\":[{\"name\":\"sketch\",\"channels\":1},{\"name\":\"labels\",\"channels\":5},"
         "{\"name\":\"photo\",\"channels\":3}]}";
-    open_sources();
+    open_sources(2);
     tiny_batch b;
     for (int of_bank = 0; of_bank < 2; of_bank++) {
         mcm_trainer *trainer;
@@ -264,6 +292,7 @@ static void training_needs_no_more_memory(void) {
 const test training_memory_tests[] = {
     {"training_without_memory", training_without_memory},
     {"training_of_a_module_beyond_memory", training_of_a_module_beyond_memory},
+    {"training_on_a_dataset_beyond_memory", training_on_a_dataset_beyond_memory},
     {"training_without_memory_to_begin", training_without_memory_to_begin},
     {"training_bank_without_memory", training_bank_without_memory},
     {"training_needs_no_more_memory", training_needs_no_more_memory},

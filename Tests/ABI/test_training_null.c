@@ -212,6 +212,9 @@ static void training_struct_sizes(void) {
     WRONG_SIZES(report.struct_size, mcm_trainer_apply(ok.trainer, &report));
     WRONG_SIZES(report.struct_size, mcm_trainer_step_dataset(ok.trainer, ok.dataset, NULL, 1, &report));
     WRONG_SIZES(report.struct_size, mcm_trainer_accumulate_dataset(ok.trainer, ok.dataset, NULL, 1, &report));
+    WRONG_SIZES(report.struct_size, mcm_trainer_evaluate(ok.trainer, b, 0, &report));
+    WRONG_SIZES(report.struct_size, mcm_trainer_evaluate_dataset(ok.trainer, ok.dataset, NULL, 1, 0, &report));
+    WRONG_SIZES(modality.struct_size, mcm_trainer_get_modality(ok.trainer, 0, &modality));
     WRONG_SIZES(state.struct_size, mcm_trainer_get_state(ok.trainer, &state));
     WRONG_SIZES(losses.struct_size, mcm_trainer_get_losses(ok.trainer, MCM_LOSSES_TIMESTEP, 0, &losses));
     WRONG_SIZES(parameter.struct_size, mcm_trainer_get_parameter(ok.trainer, 0, &parameter));
@@ -239,6 +242,8 @@ static void training_structs_are_not_read_beyond_their_size(void) {
     mcm_trainer *t;
     mcm_batch *b = &ok.batch.batch;
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_dataset_get_info(ok.dataset, end));
+    STATUS(MCM_ERROR_STRUCT_SIZE, mcm_dataset_get_modality(ok.dataset, 0, end));
+    STATUS(MCM_ERROR_STRUCT_SIZE, mcm_trainer_get_modality(ok.trainer, 0, end));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_bank_get_info(ok.bank, end));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_bank_record(ok.model, ok.dataset, ok.other, end, NULL, NULL));
     STATUS(MCM_ERROR_STRUCT_SIZE, mcm_trainer_create(ok.model, NULL, tiny_config, end, &t));

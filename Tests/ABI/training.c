@@ -179,6 +179,36 @@ int same_bytes(const bytes *a, const bytes *b) {
 
 int file_exists(const char *path) { return access(path, F_OK) == 0; }
 
+size_t header_end(const bytes *file) {
+    size_t length = 0;
+    for (int i = 7; i >= 0; i--) length = length << 8 | file->data[i];
+    return 8 + length;
+}
+
+static unsigned random_state = 1;
+
+unsigned random_below(unsigned n) {
+    random_state = random_state * 1664525u + 1013904223u;
+    return (unsigned)((uint64_t)random_state * n >> 32);
+}
+
+/* --- What tests train from --- */
+
+mcm_dataset *dataset;
+mcm_bank *bank;
+
+void open_sources(uint32_t threads) {
+    model = tiny_model_open(&(tiny_model){0}, threads);
+    dataset = new_dataset("dataset");
+    bank = new_bank(model, dataset, "bank", RECORDS);
+}
+
+void free_sources(void) {
+    mcm_bank_free(bank);
+    mcm_dataset_free(dataset);
+    mcm_model_free(model);
+}
+
 /* --- Trainers --- */
 
 mcm_trainer_state state_of_trainer(const mcm_trainer *trainer) {

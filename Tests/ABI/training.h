@@ -4,9 +4,15 @@
 
 #include <mcm.h>
 
-#include "tiny.h"
+#include "tiny_session.h"
 
-enum { EXAMPLES = 12, CONDITIONS = 3, SIDE = TINY_SIZE };
+enum { EXAMPLES = 12, CONDITIONS = 3, SIDE = TINY_SIZE, RECORDS = 40 };
+
+/* Valid, as the model is, between open_sources and free_sources: all EXAMPLES, and RECORDS predictions for them. */
+extern mcm_dataset *dataset;
+extern mcm_bank *bank;
+void open_sources(uint32_t threads);
+void free_sources(void);
 
 /* A module's config, as tiny_module_file() has it. */
 extern const char *const tiny_config;
@@ -46,6 +52,11 @@ mcm_bank *new_bank(const mcm_model *model, const mcm_dataset *dataset, const cha
 bytes read_file(const char *path);
 int same_bytes(const bytes *a, const bytes *b);
 int file_exists(const char *path);
+/* Where a safetensors file's data begin. */
+size_t header_end(const bytes *file);
+
+/* The same numbers in every run, for each test from the beginning. */
+unsigned random_below(unsigned n);
 
 mcm_trainer_state state_of_trainer(const mcm_trainer *trainer);
 /* What the trainer saves. */

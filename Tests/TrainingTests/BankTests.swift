@@ -110,9 +110,9 @@ import Testing
         let alone = try Trainer(Base(bank, threads: 2), config: config, options)
         let beside = try Trainer(Base(model), config: config, options)
         for trainer in [alone, beside] {
-            var source = try Source(data, bank: bank, for: trainer)
+            let source = try Source(data, bank: bank, for: trainer)
             var losses: [Float] = []
-            for _ in 0..<100 { losses.append(try trainer.step(6, from: &source).weightedLoss) }
+            for _ in 0..<100 { losses.append(try trainer.step(6, from: source).weightedLoss) }
             #expect(losses[80...].reduce(0, +) < 0.75 * losses[..<20].reduce(0, +))
         }
         #expect(floats(alone.parameters.values) == floats(beside.parameters.values))

@@ -17,13 +17,13 @@ import Testing
         (options.seed, options.warmupSteps, options.totalSteps) = (.max, 3, 40)
         options.dropout = [0.1, 0.7]
         let whole = try tinyTrainer(model, options)
-        var source = try Source(data, bank: nil, for: whole)
+        let source = try Source(data, bank: nil, for: whole)
         var part = try tinyTrainer(model, options)
         for step in 0..<9 {
-            _ = try whole.step(4, from: &source)
-            var source = try Source(data, bank: nil, for: part)
+            _ = try whole.step(4, from: source)
+            let source = try Source(data, bank: nil, for: part)
             // Also between accumulating and applying.
-            _ = try part.accumulate(4, from: &source)
+            _ = try part.accumulate(4, from: source)
             if step % 2 == 0 { part = try again(part, model) }
             var report = Trainer.Report()
             try part.apply(&report)
@@ -104,8 +104,8 @@ import Testing
         for (tensor, kind) in bad {
             try SafetensorsWriter.write([tensor, images("sketch", [1, 8, 8, 1])], to: folder("data"))
             let error = #expect(throws: MCMError.self) {
-                var source = try Source(Dataset(open(folder("data"))), bank: nil, for: trainer)
-                _ = try trainer.step(1, from: &source)
+                let source = try Source(Dataset(open(folder("data"))), bank: nil, for: trainer)
+                _ = try trainer.step(1, from: source)
             }
             #expect(error?.kind == kind)
         }

@@ -119,25 +119,4 @@ import Testing
         options.totalSteps = 0
         #expect(options.learningRate(1_000_000) == 1)
     }
-
-    /// What is drawn in proportion to a weight need not be weighted: the expectation is the same.
-    @Test func timestepsFollowTheirWeights() throws {
-        let model = try TinyModel.open()
-        for weighting in TrainerOptions.Weighting.allCases {
-            var options = TrainerOptions()
-            options.weighting = weighting
-            let even = TimestepPlan(options, model.schedule, .epsilon)
-            options.timesteps = .weighted
-            let drawn = TimestepPlan(options, model.schedule, .epsilon)
-            let n = 100_000, count = model.schedule.numTrainTimesteps
-            func mean(_ plan: TimestepPlan) -> Double {
-                (0..<n).reduce(0) { sum, i in
-                    let t = plan.timestep((Double(i) + 0.5) / Double(n))
-                    return sum + Double(plan.weight(t)) * Double(t) / Double(count)
-                } / Double(n)
-            }
-            #expect(abs(mean(even) - mean(drawn)) < 0.01, "\(weighting)")
-            #expect(drawn.timestep(0) >= 0 && drawn.timestep(0.999999999) == count - 1)
-        }
-    }
 }

@@ -26,6 +26,7 @@ GRADIENT_BOUND = 1e-4
 VANISHING = 1e-3
 # Adam divides by the gradient's size: where that is rounding noise, so is the step.
 STEPS, STEPS_BOUND = 20, 1e-3
+EMA_DECAY = 0.9
 SIZE = 16
 
 
@@ -107,13 +108,14 @@ def check(report, rng, folder, number):
     reference = Reference(config, net, records, abar, x0, conditions)
 
     trainer = mcm.Trainer(bank, config, weighting="uniform", dropout=0.0, warmup_steps=0, learning_rate=1e-3,
-                          weight_decay=0.01, ema_decay=0.9, clip_norm=0.0)
+                          weight_decay=0.01, ema_decay=EMA_DECAY, clip_norm=0.0)
     parameters = dict(net.named_parameters())
     torch.manual_seed(number)
     with torch.no_grad():  # the last convolution too, which begins as zero
         for key, values in trainer.named_parameters.items():
             parameters[key].copy_(parameters[key] + 0.05 * torch.randn_like(parameters[key]))
             values[...] = parameters[key].numpy()
+    trainer.ema = trainer.parameters
     found = trainer.accumulate_dataset(dataset, count, bank=bank)
     loss = reference.loss()
     loss.backward()
@@ -131,18 +133,25 @@ def check(report, rng, folder, number):
     optimizer = torch.optim.AdamW([{"params": decaying}, {"params": others, "weight_decay": 0.0}], lr=1e-3,
                                   weight_decay=0.01)
     start = {key: p.detach().clone() for key, p in parameters.items()}
-    for _ in range(STEPS):
+    mean = {key: p.clone() for key, p in start.items()}
+    for step in range(1, STEPS + 1):
         trainer.step_dataset(dataset, count, bank=bank)
         optimizer.zero_grad()
         reference.loss().backward()
         optimizer.step()
-    moved = torch.cat([(p.detach() - start[key]).flatten() for key, p in parameters.items()])
-    ours = torch.cat([(torch.from_numpy(values) - start[key]).flatten()
-                      for key, values in ((key, trainer.named_parameters[key]) for key in parameters)])
+        for key, p in parameters.items():
+            mean[key].lerp_(p.detach(), 1 - min(EMA_DECAY, (step + 1) / (step + 10)))
+    order = list(trainer.named_parameters)
+
+    def flat(tensors):
+        return torch.cat([tensors[key].detach().flatten() for key in order])
+
     # Of parameters whose gradient is rounding noise, Adam's steps are noise of full size: compare the others.
-    steady = torch.cat([torch.full_like(p, float(p.grad.norm() > VANISHING * whole)).flatten()
-                        for p in parameters.values()]).bool()
-    report.add("training", f"{name}: change in {STEPS} steps", relative_error(ours[steady], moved[steady]), STEPS_BOUND)
+    steady = flat({key: torch.full_like(p, p.grad.norm() > VANISHING * whole) for key, p in parameters.items()}) > 0
+    begin = flat(start)
+    for what, ours, theirs in [("weights", trainer.parameters, parameters), ("average", trainer.ema, mean)]:
+        error = relative_error((torch.from_numpy(ours) - begin)[steady], (flat(theirs) - begin)[steady])
+        report.add("training", f"{name}: change of the {what} in {STEPS} steps", error, STEPS_BOUND)
     trainer.close()
     bank.close()
 
