@@ -21,8 +21,11 @@ extension Model {
 }
 
 /// Images of one size to samples in [-1, 1]: 2 v - 1 with v in [0, 1].
-///   into   (images, channels, h, w)
-public func encode(_ images: [ImageView], channels: Int, into samples: UnsafeMutablePointer<Float>) throws {
+///   mustBeIntensities  whether values outside [0, 1] are a mistake
+///   into               (images, channels, h, w)
+public func encode(
+    _ images: [ImageView], channels: Int, mustBeIntensities: Bool = false, into samples: UnsafeMutablePointer<Float>
+) throws {
     guard let first = images.first else { return }
     let size = first.width * first.height * channels
     for (k, image) in images.enumerated() {
@@ -35,9 +38,11 @@ public func encode(_ images: [ImageView], channels: Int, into samples: UnsafeMut
         for y in 0..<image.height {
             for i in 0..<(image.width * channels) {
                 let value = image.intensity(y, i)
-                guard value.isFinite else {
+                guard value.isFinite, !mustBeIntensities || (0...1).contains(value) else {
                     throw MCMError(
-                        .invalidArgument, "image \(k) holds \(value) in row \(y), expected finite values")
+                        .invalidArgument,
+                        "image \(k) holds \(value) in row \(y), expected "
+                            + (mustBeIntensities ? "0 to 1" : "finite values"))
                 }
                 let plane = i % channels * image.height * image.width
                 samples[k * size + plane + y * image.width + i / channels] = 2 * value - 1

@@ -18,7 +18,7 @@ extension Trainer {
         guard let first = images.first else { throw MCMError(.size, "the batch is empty, expected at least one image") }
         let x0 = try Tensor(images.count, first.height, first.width, base.channels, in: workspace)
         let order = try Tensor(images.count, base.channels, first.height, first.width, in: workspace)
-        try encode(images, channels: base.channels, into: order.data)
+        try encode(images, channels: base.channels, mustBeIntensities: true, into: order.data)
         fromNCHW(order.data, into: x0)
         return Batch(x0: x0, planes: try planes(conditions, n: x0.n, h: x0.h, w: x0.w))
     }

@@ -144,7 +144,9 @@ public final class Dataset: Sendable {
         if isEncoded {
             try withSamples(indices) { samples.update(from: $0, count: indices.count * channels * height * width) }
         } else {
-            try withImages("images", indices) { try encode($0, channels: channels, into: samples) }
+            try withImages("images", indices) {
+                try encode($0, channels: channels, mustBeIntensities: true, into: samples)
+            }
         }
     }
 
