@@ -62,8 +62,7 @@ test-python: all $(VENV)/ready
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q numpy pytest
-	$(VENV)/bin/pip install -q -e bindings/python
+	$(VENV)/bin/pip install -q -e 'bindings/python[test,train]'
 	@touch $@
 
 parity: all

@@ -198,8 +198,8 @@ extension Trainer {
         guard Float(norm).isFinite, Float(norm) * clip < Float.greatestFiniteMagnitude.squareRoot() else {
             throw MCMError(
                 .state,
-                "the gradient's norm is \(norm) in step \(step + 1), expected one whose square a float holds: a smaller "
-                    + "learning rate may help, or clear the gradient")
+                "the gradient or its square is not finite in step \(step + 1), its norm is \(norm): a smaller learning rate "
+                    + "may help, or clear the gradient")
         }
         let rate = options.learningRate(step)
         let decay = min(options.emaDecay, Float(step + 2) / Float(step + 11))

@@ -190,6 +190,14 @@ static void training_on_numbers_that_are_none(void) {
         BAD_BATCH(MCM_ERROR_INVALID_ARGUMENT, b);
         b->images = images;
     }
+    static const float beyond[] = {-0.01f, 1.01f, 255}; /* are pixels of 0..255, forgotten to be divided */
+    b->images = image;
+    for (int i = 0; i < 3; i++) {
+        values[2][40] = beyond[i];
+        BAD_BATCH(MCM_ERROR_INVALID_ARGUMENT, b);
+        MESSAGE("image 2 holds");
+    }
+    b->images = images;
     values[2][40] = 0;
 
     /* Labels beyond the classes, and between them. */

@@ -499,8 +499,8 @@ def pipelines():
     return tensors, cases
 
 
-FIXTURES = {"unet2d": unet2d, "gradients": gradients, "randn": randn_draws, "schedulers": schedulers, "modulator": modulator, "resize": resize,
-            "pipelines": pipelines}
+FIXTURES = {"unet2d": unet2d, "gradients": gradients, "randn": randn_draws, "schedulers": schedulers,
+            "modulator": modulator, "resize": resize, "pipelines": pipelines}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write the golden fixtures.")

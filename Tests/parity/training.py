@@ -8,7 +8,6 @@ every parameter is compared with autograd's, and so are weights and their moving
 """
 import argparse
 import json
-import os
 import random
 import struct
 import sys
@@ -124,8 +123,8 @@ def check(report, rng, folder, number):
     report.add("training", f"{name}: loss", abs(found.loss - loss.item()) / loss.item(), 1e-5)
     gradients = {key: torch.from_numpy(values / count) for key, values in trainer.named_gradients.items()}
     whole = torch.sqrt(sum(p.grad.square().sum() for p in parameters.values()))
-    worst = max(float((gradients[key] - p.grad).norm() / max(p.grad.norm(), VANISHING * whole))
-                for key, p in parameters.items())
+    worst = np.max([float((gradients[key] - p.grad).norm() / max(p.grad.norm(), VANISHING * whole))
+                    for key, p in parameters.items()])  # NaN if one is, unlike max
     report.add("training", f"{name}: gradients", worst, GRADIENT_BOUND)
 
     trainer.clear()

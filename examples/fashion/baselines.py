@@ -18,6 +18,7 @@ FOLDER/checkpoint.pt, from which the same command goes on after it was killed, t
 """
 import argparse
 import copy
+import fcntl
 import json
 import math
 import os
@@ -33,11 +34,11 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 import conditions
+import data
 import metrics
 from modulator import MCM
 from train_base import load_unet
-from train_classifier import load_set
-from train_module import DATA, make_dataset
+from train_module import make_dataset
 
 HERE = Path(__file__).parent
 RATES = {"finetune": 3e-4, "scratch": 1e-3, "guide": 1e-3}
@@ -57,7 +58,7 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = p.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--data", default=DATA, help="folder with Fashion-MNIST's four idx files")
+    shared.add_argument("--data", default=data.DATA, help="folder with Fashion-MNIST's four idx files")
     shared.add_argument("--base", default=HERE / "base", help="diffusers folder of the base")
     shared.add_argument("--cache", type=Path, default=Path("cache"), help="as train_module.py's")
     shared.add_argument("--threads", type=int, default=1)
@@ -273,15 +274,17 @@ def record(path, key, measure):
         return
     cpu = time.process_time()
     found = {**key, **measure(), "cpu_seconds": round(time.process_time() - cpu, 1)}
-    entries = [*read(), found]  # read again: another process may have added some meanwhile
-    text = "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n"
-    write(path, lambda temporary: temporary.write_text(text))
-    print(json.dumps(entries[-1]), flush=True)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entries = [*read(), found]  # read again: another process may have added some meanwhile
+        text = "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n"
+        write(path, lambda temporary: temporary.write_text(text))
+    print(json.dumps(found), flush=True)
 
 
 def score(a, path, key, denoise, given, images, labels, sketches, maps):
     def measure():
-        found = metrics.evaluate(draw(denoise, sketches, maps, given, a), images.numpy(), labels.numpy())
+        found = metrics.evaluate(draw(denoise, sketches, maps, given, a), images, labels)
         return {name: round(value, 4) for name, value in found.items()}
     record(path, {**key, "images": len(images), "ddim_steps": a.ddim_steps}, measure)
 
@@ -305,13 +308,13 @@ def evaluate(a):
     """On test images, or (tune) on the last training images."""
     if a.command == "tune":
         images, sketches, maps = (v[-a.images:] for v in load_training_set(a))
-        labels = load_set(a.data, "train")[1][-a.images:]
+        images = images.numpy()
+        labels = data.load(a.data, "train")[1][-a.images:]
         results = Path(a.run) / "tune.json"
     else:
-        images, labels = load_set(a.data, "t10k")
-        images, labels = (images[:a.images, 0] * 255).round().byte(), labels[:a.images]
-        sketches = torch.from_numpy(conditions.sketch(images.numpy()) // 255)
-        maps = torch.from_numpy(conditions.segmentation(images.numpy(), labels.numpy()))
+        images, labels = (values[:a.images] for values in data.load(a.data, "t10k"))
+        sketches = torch.from_numpy(conditions.sketch(images) // 255)
+        maps = torch.from_numpy(conditions.segmentation(images, labels))
         results = a.out
     shared = (images, labels, sketches, maps)
     base = load_unet(a.base).eval().requires_grad_(False)

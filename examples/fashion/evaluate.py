@@ -16,7 +16,7 @@ import torch
 import conditions
 import mcm
 import metrics
-from train_classifier import DATA, load_set
+from data import DATA, load
 
 HERE = Path(__file__).parent
 SETTINGS = {"base alone": (), "sketch": ("sketch",), "segmentation": ("segmentation",),
@@ -55,9 +55,7 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(a.threads or torch.get_num_threads())
 
-    images, labels = load_set(a.data, "t10k")
-    images = (images[:a.images, 0] * 255).round().byte().numpy()
-    labels = labels[:a.images].numpy()
+    images, labels = (values[:a.images] for values in load(a.data, "t10k"))
     planes = {"sketch": conditions.sketch(images), "segmentation": conditions.segmentation(images, labels)}
     model = mcm.Model.open(HERE / "base", threads=a.threads)
     modulators = [mcm.Modulator.open(path) for path in a.module]

@@ -7,15 +7,13 @@ indices themselves: 0 = background, 1..10 = label + 1.  All are 28x28.
   python make_conditions.py
 """
 import argparse
-import gzip
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 import conditions
+from data import DATA, load
 
-DATA = "/usr/share/datasets/fashion-mnist"
 CHOSEN = [88, 64, 72, 182, 57, 38, 30, 83]   # indices into the test set
 
 
@@ -25,9 +23,7 @@ def main():
     p.add_argument("--out", default="conditions")
     p.add_argument("--indices", type=int, nargs="+", default=CHOSEN, help="which test images")
     a = p.parse_args()
-    read = lambda name, offset: np.frombuffer(gzip.open(Path(a.data) / name).read(), np.uint8, offset=offset)
-    images = read("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[a.indices]
-    labels = read("t10k-labels-idx1-ubyte.gz", 8)[a.indices]
+    images, labels = (values[a.indices] for values in load(a.data, "t10k"))
     out = Path(a.out)
     out.mkdir(parents=True, exist_ok=True)
     for n, (sketch, classes) in enumerate(zip(conditions.sketch(images), conditions.segmentation(images, labels))):

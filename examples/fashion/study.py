@@ -131,19 +131,28 @@ def table(out):
     read = lambda path: path.read_text().splitlines() if path.exists() else []
     facts = {name: json.loads(read(out / f"train {name}.log")[-1]) for name in MODULES
              if (out / f"train {name}.done").exists()}
+    # Whichever run came first recorded the bank that most share: it counts for each of them.
+    sharing = [f for name, f in facts.items() if "--bank" not in MODULES[name]]
+    recording = max((f["recording_seconds"] for f in sharing), default=0)
+    for f in sharing:
+        f["cpu_seconds"] += recording - f["recording_seconds"]
+        f["recording_seconds"] = recording
     scores = {(name, m["setting"]): m for name in SCORES for m in map(json.loads, read(out / f"{name}.scores"))}
     baselines = json.loads("\n".join(read(out / "baselines.json")) or "[]")
     logs = {name: json.loads(lines[-1]) for name in BASELINES if (lines := read(out / "runs" / name / "log.jsonl"))}
 
     def baseline(name, setting, step=2000, scale=None):
         found = [m for m in baselines if (m["run"], m.get("step"), m.get("setting")) == (name, step, setting)
-                 and scale in (None, m["scale"])]
+                 and scale in (None, m.get("scale"))]
         return found[0] if found else None
 
     def cost(name):
         if name in facts:
             f = facts[name]
-            return f"{f['parameters']:,}", f"{f['examples']:,}", f"{f['cpu_seconds'] / 60:.0f}", f["peak_mb"]
+            # What a run that was cut off says of time is of its last process alone.
+            whole = not any(line.startswith("going on") for line in read(out / f"train {name}.log"))
+            minutes = f"{f['cpu_seconds'] / 60:.0f}" if whole else "-"
+            return f"{f['parameters']:,}", f"{f['examples']:,}", minutes, f["peak_mb"]
         if name in logs:
             f = logs[name]
             size = {"finetune": 1809153, "scratch": 1809153, "guide": 240412}[name.split("-")[0]]

@@ -4,16 +4,14 @@
   python train_classifier.py --epochs 6
 """
 import argparse
-import gzip
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-DATA = "/usr/share/datasets/fashion-mnist"
+from data import DATA, load
 
 
 class Classifier(nn.Module):
@@ -51,10 +49,8 @@ class Classifier(nn.Module):
 
 def load_set(data, split):
     """Images (N, 1, 28, 28) float32 in [0, 1] and labels (N,) of split "train" or "t10k"."""
-    read = lambda name, offset: np.frombuffer(gzip.open(Path(data) / name).read(), np.uint8, offset=offset)
-    images = read(f"{split}-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28)
-    labels = read(f"{split}-labels-idx1-ubyte.gz", 8)
-    return torch.from_numpy(images / np.float32(255)), torch.from_numpy(labels.astype(np.int64))
+    images, labels = load(data, split)
+    return torch.from_numpy(images[:, None] / np.float32(255)), torch.from_numpy(labels.astype(np.int64))
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ A run that was stopped, however it was stopped, goes on with the same command.  
 file, bit for bit.  Needs the mcm Python package, numpy and the Debian package dataset-fashion-mnist.
 """
 import argparse
-import gzip
+import fcntl
 import json
 import resource
 import time
@@ -21,8 +21,8 @@ import numpy as np
 
 import conditions
 import mcm
+from data import DATA, load
 
-DATA = "/usr/share/datasets/fashion-mnist"
 HERE = Path(__file__).parent
 
 # Channels at 28x28, 14x14 and 7x7, by the module's share of the base's parameters.
@@ -59,14 +59,26 @@ def make_dataset(data, cache, examples):
     """The data set of the first so many training images with their conditions, made unless it is there."""
     path = cache / f"fashion-{examples}.safetensors"
     if not path.exists():
-        read = lambda name, offset: np.frombuffer(gzip.open(Path(data) / name).read(), np.uint8, offset=offset)
-        images = read("train-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:examples]
-        labels = read("train-labels-idx1-ubyte.gz", 8)[:examples]
+        images, labels = (values[:examples] for values in load(data, "train"))
         print(f"deriving the conditions of {examples} images", flush=True)
         cache.mkdir(parents=True, exist_ok=True)
         mcm.write_dataset(path, images=images, sketch=conditions.sketch(images),
                           segmentation=conditions.segmentation(images, labels))
     return path
+
+
+def make_bank(base, dataset, path, count, threads):
+    """Records predictions into the file `path` unless they are there; another process that does it is waited for.
+    Returns the CPU seconds that it took here."""
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return 0.0
+        print(f"recording {count} predictions", flush=True)
+        start = time.process_time()
+        with mcm.Model.open(base, threads=threads) as model:
+            mcm.Bank.record(model, dataset, path, count=count, batch=64).close()
+        return time.process_time() - start
 
 
 def main():
@@ -83,12 +95,7 @@ def main():
     bank, recording = None, 0.0
     if a.bank:
         path = a.cache / f"fashion-{a.examples}-{a.bank}.bank"
-        if not path.exists():
-            print(f"recording {a.bank} predictions", flush=True)
-            start = time.time()
-            with mcm.Model.open(a.base, threads=a.threads) as model:
-                mcm.Bank.record(model, dataset, path, count=a.bank, batch=64).close()
-            recording = time.time() - start
+        recording = make_bank(a.base, dataset, path, a.bank, a.threads)
         bank = mcm.Bank(path)
         options["threads"] = a.threads
     base = bank or mcm.Model.open(a.base, threads=a.threads)

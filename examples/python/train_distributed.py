@@ -2,7 +2,7 @@
 The weights equal those of one process with the double batch, to rounding.
 
 With torch: torch.distributed (gloo); without: pipes. From the root:  python examples/python/train_distributed.py
-Each process on its own, with torch:  ... --world 2 --rank 0 --folder /tmp/meet, and --rank 1
+Each process on its own, with torch:  ... --world 2 --rank 0 --folder FOLDER, and --rank 1; an empty folder
 """
 import argparse
 import importlib.util
@@ -66,6 +66,8 @@ if __name__ == "__main__":
     if options.batch % options.world:
         parser.error(f"--batch is {options.batch}, expected a multiple of --world, {options.world}")
     if options.rank is not None:
+        if not HAS_TORCH or not options.folder:
+            parser.error("--rank needs torch, for the processes to meet, and --folder")
         work(options.rank, options.world, [], options)
         raise SystemExit
     options.folder = tempfile.mkdtemp()

@@ -1,4 +1,4 @@
-"""The little of safetensors that data sets need: an atomic writer, and the header of a file."""
+"""The little of safetensors that data sets need: a writer that replaces a file at once or not at all."""
 from __future__ import annotations
 
 import json
@@ -74,23 +74,17 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
     convert.path(path)
     if os.path.exists(path) and not os.path.isfile(path):
         raise IOFailure(f"{os.fspath(path)}: is no regular file")
-    temporary = f"{os.fspath(path)}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    target = os.path.realpath(path)  # a link goes on pointing where it did
+    temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:
             try:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, path)
+                os.replace(temporary, target)
             except BaseException:
                 os.unlink(temporary)
                 raise
     except OSError as error:
         raise IOFailure(f"{os.fspath(path)}: {error.strerror}") from error
-
-
-def read_header(path: PathLike) -> dict[str, Any]:
-    """The header of a file that the library has accepted."""
-    with open(path, "rb") as file:
-        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return header

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from . import _convert as convert
 from . import _native as native
 from . import _safetensors as safetensors
+from ._callback import Callback
 from ._convert import PathLike
 from ._native import Handle, Owner, lib
 from ._progress import Bar, HeldInterrupt
@@ -53,7 +54,8 @@ def write_dataset(
     the model's sample space. conditions: by modality, (examples, height, width[, channels]) of any height and width:
     intensities, or class indices in one channel.
 
-    Integers are stored as uint8 and must lie in 0 .. 255; float and bool as float32, where intensities are [0, 1].
+    Samples are stored as float32. Of images and conditions, integers are stored as uint8 and must lie in 0 .. 255,
+    float and bool as float32, where intensities are [0, 1].
     Raises SizeError, InvalidArgument, IOFailure; the old file, if any, is then still there.
     """
     if images is not None and samples is None:
@@ -104,7 +106,8 @@ class Dataset(Owner):
     def _modality(self, index: int) -> str:
         info = native.ModalityInfo()
         lib.mcm_dataset_get_modality(self._handle, index, byref(info))
-        return info.name.decode()
+        name: bytes = info.name
+        return name.decode()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -119,7 +122,7 @@ class Bank(Owner):
     model again, nor loading it.
 
     Opening reads and checks all of the file. Immutable; any number of threads may use it.
-    Raises IOFailure, FormatError.
+    Raises IOFailure, FormatError, UnsupportedError.
     """
 
     shape: tuple[int, int, int, int]
@@ -166,8 +169,9 @@ class Bank(Owner):
 
         Records are collected in `path`.part, which becomes `path` when it is complete. After Ctrl-C, an exception of
         `progress` or the process's end, the same call goes on where it stopped.
-        Raises InvalidArgument, SizeError, StateError (`path`.part is a recording with other options),
-        IncompatibleError, IOFailure, FormatError, OutOfMemory.
+        Raises InvalidArgument, SizeError, StateError (`path`.part is a recording with other options, or a prediction
+        does not fit half precision), IncompatibleError, UnsupportedError (as `Trainer`), IOFailure, FormatError,
+        OutOfMemory.
         """
         first, end = (0, 0) if timesteps is None else timesteps
         if timesteps is not None and not 0 <= first < end:
@@ -179,27 +183,22 @@ class Bank(Owner):
             first_timestep=convert.u32("first timestep", first),
             end_timestep=convert.u32("end timestep", end),
         )
-        raised: list[BaseException] = []
         shown = False if callable(progress) else progress
         with HeldInterrupt() as interrupt, Bar(shown, " records", total=count) as bar:
 
-            def after_batch(user: object, done: int, count: int) -> int:
-                try:
-                    bar.update(done)
-                    if callable(progress):
-                        progress(done, count)
-                except BaseException as error:  # none may pass through the library
-                    raised.append(error)
-                return bool(raised) or interrupt.held
+            def stop(user: object, done: int, count: int) -> bool:
+                bar.update(done)
+                if callable(progress):
+                    progress(done, count)
+                return interrupt.held
 
-            callback = native.BankProgress(after_batch)
-            try:
-                lib.mcm_bank_record(
-                    model._handle, dataset._handle, convert.path(path), byref(options), callback, None
-                )
-            except Cancelled:
-                if raised:
-                    raise raised[0] from None
-                if not interrupt.held:
-                    raise
+            with Callback(stop) as callback:
+                after_batch = native.BankProgress(callback)
+                try:
+                    lib.mcm_bank_record(
+                        model._handle, dataset._handle, convert.path(path), byref(options), after_batch, None
+                    )
+                except Cancelled:
+                    if not interrupt.held:
+                        raise
         return cls(path)

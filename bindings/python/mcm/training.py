@@ -165,8 +165,8 @@ class Trainer(Owner):
         learning_rate: float = 0,
     ) -> Trainer:
         """Go on from a file that `save` has written: the weights will be those of a trainer that never stopped, bit for
-        bit. threads: as of `Model.open`; only with a bank. rank, world: as in `TrainerOptions`, for one file to serve all
-        processes. total_steps, learning_rate: to go on for longer. What is 0 is as saved. Raises also IOFailure,
+        bit. threads: as of `Model.open`; only with a bank. rank, world: as in `TrainerOptions`, for one file to serve
+        all processes. total_steps, learning_rate: to go on for longer. What is 0 is as saved. Raises also IOFailure,
         IncompatibleError for another model, and StateError for gradients that wait in the file of another rank.
         """
         options = native.ResumeOptions(
@@ -198,7 +198,8 @@ class Trainer(Owner):
         (batch, channels, height, width), float32, in the model's sample space. conditions: by modality, one image per
         example, of any size. Modalities that are not named are withheld.
         Raises InvalidArgument, SizeError, IncompatibleError, OutOfMemory, and StateError for a loss or gradient that is
-        not finite, and while gradients wait to be applied.
+        not finite, while gradients wait to be applied, when all total_steps are taken, and for one of several processes
+        (`world`), which accumulates and applies.
         """
         return self._learn(lib.mcm_trainer_step, images, samples, conditions)
 
@@ -218,9 +219,9 @@ class Trainer(Owner):
         conditions: Optional[Mapping[str, ImagesLike]] = None,
         averaged: bool = True,
     ) -> TrainReport:
-        """The losses of a batch, without learning from it: timesteps are spread over their range; they and the noise are
-        the same in each call; no condition is withheld. averaged: as of `modulator`. Other arguments and errors as for
-        `step`.
+        """The losses of a batch, without learning from it: timesteps are spread over their range; they and the noise
+        are the same in each call; no condition is withheld. averaged: as of `modulator`. Other arguments and errors as
+        for `step`.
         """
         return self._learn(lib.mcm_trainer_evaluate, images, samples, conditions, averaged)
 
@@ -256,7 +257,7 @@ class Trainer(Owner):
     def apply(self) -> TrainReport:
         """Take a step along the accumulated gradients, divided by the number of examples; losses in the report are 0.
 
-        Raises StateError if none are accumulated, or if they are not finite.
+        Raises StateError if none are accumulated, if they are not finite, or when all total_steps are taken.
         """
         report = native.TrainReport()
         lib.mcm_trainer_apply(self._handle, byref(report))
@@ -315,7 +316,7 @@ class Trainer(Owner):
 
     @property
     def ema(self) -> FloatArray:
-        """The moving average of the parameters, likewise; empty if there is none. Writing `parameters` does not change it."""
+        """The moving average of the parameters, likewise; empty if there is none. Writing to `parameters` leaves it."""
         return self._buffer(2)
 
     @ema.setter
@@ -384,12 +385,12 @@ class Trainer(Owner):
     def save(self, path: PathLike) -> None:
         """Write all of the trainer, at once or not at all, for `resume`.
 
-        Raises IOFailure, and StateError if a parameter is not finite.
+        Raises IOFailure, and StateError if what is to be saved is not finite.
         """
         lib.mcm_trainer_save(self._handle, convert.path(path))
 
     def modulator(self, averaged: bool = True) -> Modulator:
-        """The module as it is now, for sampling; averaged: with the moving average of its weights."""
+        """The module as it is now, for sampling. averaged: with the moving average of its weights, if there is one."""
         handle = Handle(lib.mcm_modulator_free)
         lib.mcm_trainer_get_modulator(self._handle, averaged, byref(handle))
         return Modulator(handle)

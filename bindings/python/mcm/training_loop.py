@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
+from ._callback import Callback
 from ._convert import PathLike
 from ._native import lib
 from ._progress import Bar, HeldInterrupt
@@ -83,22 +84,20 @@ def _one_step(
 ) -> Optional[TrainReport]:
     """A step of several batches, or none, of a run; None if the run is at its end."""
     reports: list[TrainReport] = []
-    raised: list[BaseException] = []
 
     # Steps from here, one call each: a function of the caller's may then do anything between them.
-    def stop(user: object, handle: object, report: Any) -> int:
-        try:
-            reports.append(report_from(report[0]))
-        except BaseException as error:  # of a signal handler; none may pass through the library
-            raised.append(error)
-        return 1
+    def stop(user: object, handle: object, report: Any) -> bool:
+        reports.append(report_from(report[0]))
+        return True
 
-    bank_handle, after_step = None if bank is None else bank._handle, native.TrainProgress(stop)
-    try:
-        lib.mcm_trainer_train(trainer._handle, dataset._handle, bank_handle, byref(options), after_step, None)
-    except Cancelled:
-        if raised:
-            raise raised[0] from None
+    bank_handle = None if bank is None else bank._handle
+    with Callback(stop) as callback:
+        after_step = native.TrainProgress(callback)
+        try:
+            lib.mcm_trainer_train(trainer._handle, dataset._handle, bank_handle, byref(options), after_step, None)
+        except Cancelled:
+            if not reports:
+                raise
     return reports[-1] if reports else None
 
 

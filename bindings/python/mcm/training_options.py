@@ -21,52 +21,50 @@ _TIMESTEPS = {"uniform": native.TIMESTEPS_UNIFORM, "weighted": native.TIMESTEPS_
 
 
 class TrainerOptions(TypedDict, total=False):
-    """Options of a `Trainer`; each may be left out."""
+    """Options of a `Trainer`; each may be left out.
+
+    warmup_steps: in which the learning rate rises from 0, at most total_steps; 200.
+    total_steps: by which it has fallen to 0 along a cosine, and after which no step can be taken; 0: it stays; 0.
+    seed: of the first weights, of timesteps, noise, dropout and the order of examples; 0.
+    learning_rate: 2e-3.
+    weight_decay: AdamW's, for kernels and matrices only; 1e-4.
+    beta1, beta2, epsilon: AdamW's; 0.9, 0.999, 1e-8.
+    clip_norm: the gradient is scaled down to this norm; 1. 0: not at all.
+    ema_decay: of the moving average of the weights; 0.999. 0: none.
+    weighting: what an error counts by its timestep: "noise" (sqrt((1 - abar) / abar), clipped; the default), "min_snr"
+        or "uniform".
+    min_snr_gamma: 5.
+    noise_weight_low, noise_weight_high: where "noise" is clipped; 0.3, 10.
+    timesteps: how they are drawn: "uniform" (errors are weighted then; the default) or "weighted", in proportion to the
+        weighting.
+    first_timestep, end_timestep: they are drawn from first_timestep .. end_timestep - 1; 0 and 0 (default): from all.
+    rank, world: of several processes that share each step, which this is, of how many; 0 of 1. Each draws timesteps,
+        noise and examples of its own, accumulates, and applies the mean of all; it cannot take steps alone.
+    dropout: how often a modality is withheld, for any subset to work later: one number, or one per modality; 0.3.
+    threads: as of `Model.open`; only for a trainer that is given a bank.
+    """
 
     warmup_steps: int
-    """In which the learning rate rises from 0, at most total_steps; 200."""
     total_steps: int
-    """By which it has fallen to 0 along a cosine, and after which no step can be taken; 0: it stays."""
     seed: int
-    """Of the first weights, of timesteps, noise, dropout and the order of examples; 0."""
     learning_rate: float
-    """2e-3."""
     weight_decay: float
-    """AdamW's, for kernels and matrices only; 1e-4."""
     beta1: float
-    """0.9."""
     beta2: float
-    """0.999."""
     epsilon: float
-    """1e-8."""
     clip_norm: float
-    """The gradient is scaled down to this norm; 1. 0: not at all."""
     ema_decay: float
-    """Of the moving average of the weights; 0.999. 0: none."""
     weighting: str
-    """What an error counts by its timestep: "noise" (sqrt((1 - abar) / abar), clipped; the default), "min_snr" or
-    "uniform"."""
     min_snr_gamma: float
-    """5."""
     noise_weight_low: float
-    """Where "noise" is clipped; 0.3."""
     noise_weight_high: float
-    """And 10."""
     timesteps: str
-    """How they are drawn: "uniform" (errors are weighted then; the default) or "weighted", in proportion to the
-    weighting."""
     first_timestep: int
-    """They are drawn from first_timestep .. end_timestep - 1; 0 and 0: from all."""
     end_timestep: int
     rank: int
-    """Of several processes that share each step, which this is; 0."""
     world: int
-    """Of how many; 1. Each draws timesteps, noise and examples of its own, accumulates, and applies the mean of all; it
-    cannot take steps alone."""
     dropout: Union[float, Sequence[float]]
-    """How often a modality is withheld, for any subset to work later: one number, or one per modality; 0.3."""
     threads: int
-    """As of `Model.open`; only for a trainer that is given a bank."""
 
 
 def choice(name: str, value: str, choices: Mapping[str, int]) -> int:

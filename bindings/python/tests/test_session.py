@@ -373,6 +373,7 @@ def test_progress_stops_the_run(model, error):
     assert seen == [1, 2]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_interrupt(model):
     with session(model, steps=1000) as run:
         run.seed(0)
