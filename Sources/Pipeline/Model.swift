@@ -14,8 +14,8 @@ public final class Model: Sendable {
     let kind: ModelKind
     public let schedulerConfig: SchedulerConfig
     public let schedulerKind: SchedulerKind
-    /// Of scheduler_config.json, for other kinds.
-    private let schedulerOptions: (members: [String: JSONValue], name: String)
+    /// Of scheduler_config.json, for its own kind and for others.
+    private let schedulerOptions: (own: [String: JSONValue], others: [String: JSONValue], name: String)
     public let schedule: NoiseSchedule
     public let fingerprint: String
     /// Of the network.
@@ -85,8 +85,10 @@ public final class Model: Sendable {
         schedulerKind = kind.pipeline == "DDIMPipeline" ? .ddim : try SchedulerKind(scheduler)
         var members = scheduler.members
         if let type = options.predictionType { members["prediction_type"] = .string(type.rawValue) }
-        schedulerOptions = (members, scheduler.name)
-        schedulerConfig = try SchedulerConfig(JSONObject(.object(members), name: scheduler.name), for: schedulerKind)
+        let corrections = kind.schedulerCorrections, corrected = members.merging(corrections) { $1 }
+        // As in diffusers, another class has what the file says, corrected, and else its own defaults.
+        schedulerOptions = (corrected, corrected.filter { members[$0.key] != nil }, scheduler.name)
+        schedulerConfig = try SchedulerConfig(JSONObject(.object(corrected), name: scheduler.name), for: schedulerKind)
         schedule = NoiseSchedule(schedulerConfig)
 
         var weights = WeightOptions(threads: threads, rounds: options.rounds)
@@ -253,7 +255,9 @@ public final class Model: Sendable {
         _ kind: SchedulerKind?, steps: Int, eta: Float, from beginning: Beginning = .first, options: String? = nil
     ) throws -> any Scheduler {
         let kind = kind ?? schedulerKind
-        var (members, name) = schedulerOptions
+        var (members, name) = (
+            kind == schedulerKind ? schedulerOptions.own : schedulerOptions.others, schedulerOptions.name
+        )
         if let options {
             let given = try JSONObject(parsing: options, name: "scheduler options", infinities: true)
             members.merge(given.members) { $1 }
