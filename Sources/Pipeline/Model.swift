@@ -81,8 +81,12 @@ public final class Model: Sendable {
         self.kind = kind
 
         let scheduler = try files.config("scheduler")
-        // DDIMPipeline turns whatever scheduler it gets into a DDIMScheduler.
-        schedulerKind = kind.pipeline == "DDIMPipeline" ? .ddim : try SchedulerKind(scheduler)
+        // As in diffusers, the index names the class, whosever options the file has; and DDIMPipeline turns what it gets
+        // into a DDIMScheduler.
+        let named = try SchedulerKind(scheduler)
+        schedulerKind =
+            kind.pipeline == "DDIMPipeline"
+            ? .ddim : SchedulerKind(rawValue: files.className("scheduler")) ?? named
         var members = scheduler.members
         if let type = options.predictionType { members["prediction_type"] = .string(type.rawValue) }
         let corrections = kind.schedulerCorrections, corrected = members.merging(corrections) { $1 }

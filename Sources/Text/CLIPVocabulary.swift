@@ -3,13 +3,16 @@ import Kernels
 
 extension CLIPTokenizer {
     /// The tokenizer of OpenAI's CLIP, which all text encoders of Stable Diffusion have.
-    ///   padding  what fills a prompt up: the end token, or "!" in OpenCLIP
+    ///   padding  what fills a prompt up: the end token, or "!" in OpenCLIP, which then is a token wherever it stands
     public static func standard(padding: String = "<|endoftext|>") throws -> CLIPTokenizer {
         let name = "CLIP's merges"
         var size = 0
         let bytes = UnsafeRawBufferPointer(start: clip_merges(&size), count: size)
         let merges = try TokenizerFiles.merges(bytes, name: name)
-        let (start, end) = (AddedToken(content: "<|startoftext|>"), AddedToken(content: "<|endoftext|>"))
+        // Their files say so; the padding they only name.
+        let start = AddedToken(content: "<|startoftext|>", isNormalized: true)
+        let end = AddedToken(content: "<|endoftext|>", isNormalized: true)
+        let fill = padding == end.content ? end : AddedToken(content: padding)
         let all = ByteCharacters.all()
         let isPrintable = (UInt32(0)...255).map(ByteCharacters.isPrintable)
         let symbols = (zip(all, isPrintable).filter { $1 } + zip(all, isPrintable).filter { !$1 }).map { String($0.0) }
@@ -19,7 +22,7 @@ extension CLIPTokenizer {
         return try CLIPTokenizer(
             TokenizerModel(vocabulary: vocabulary, merges: merges, mergesName: name),
             TokenizerFiles.SpecialTokens(
-                start: start, end: end, unknown: end, padding: AddedToken(content: padding), declared: [],
-                all: [start, end], maximumLength: 77, name: name))
+                start: start, end: end, unknown: end, padding: fill, declared: [],
+                all: fill.content == end.content ? [start, end] : [start, end, fill], maximumLength: 77, name: name))
     }
 }

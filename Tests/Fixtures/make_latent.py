@@ -178,6 +178,12 @@ def files(file, **changes):
     return {"files": {file: changes}}
 
 
+def old(name, **options):
+    """A case whose model has another scheduler."""
+    return {"files": {"scheduler/scheduler_config.json": {"_class_name": name, **options},
+                      "model_index.json": {"scheduler": ["diffusers", name]}}}
+
+
 def scheduler(name, **options):
     return {"scheduler": name, "options": options}
 
@@ -210,15 +216,19 @@ CASES = {
     "sd1_unipc": ("sd1", SD, {**scheduler("UniPCMultistepScheduler")}),
     "sd1_heun": ("sd1", SD, {**scheduler("HeunDiscreteScheduler"), "steps": 4}),
     # Old files, which the pipeline's class corrects
-    "sd1_old_ddim": ("sd1", SD, files("scheduler/scheduler_config.json", _class_name="DDIMScheduler", steps_offset=None)),
-    "sd1_old_euler": ("sd1", SD, files("scheduler/scheduler_config.json", _class_name="EulerDiscreteScheduler",
-                                     steps_offset=0, timestep_spacing="leading")),
-    "sd1_old_ddim_to_dpm": ("sd1", SD, {**files("scheduler/scheduler_config.json", _class_name="DDIMScheduler",
-                                                steps_offset=0), **DPM, "options": {"timestep_spacing": "leading"}}),
-    "inpainting_old": ("inpainting", INPAINT, {**files(
-        "scheduler/scheduler_config.json", skip_prk_steps=None, steps_offset=None), **MASK, "steps": 5}),
-    "xl_old_ddim": ("xl", XL + "Pipeline", {**files(
-        "scheduler/scheduler_config.json", _class_name="DDIMScheduler", steps_offset=None)}),
+    "sd1_old_ddim": ("sd1", SD, old("DDIMScheduler", steps_offset=None)),
+    "sd1_old_euler": ("sd1", SD, old("EulerDiscreteScheduler", steps_offset=0, timestep_spacing="leading")),
+    "sd1_old_ddim_to_dpm": ("sd1", SD, {
+        **old("DDIMScheduler", steps_offset=0), **DPM, "options": {"timestep_spacing": "leading"}}),
+    "sd1_old_ddim_to_euler": ("sd1", SD, {
+        **old("DDIMScheduler", steps_offset=None), "scheduler": "EulerDiscreteScheduler",
+        "options": {"timestep_spacing": "leading"}}),
+    "inpainting_old": ("inpainting", INPAINT, {
+        **old("PNDMScheduler", skip_prk_steps=None, steps_offset=None), **MASK, "steps": 5}),
+    "inpainting_old_ddim": ("inpainting", INPAINT, {**old("DDIMScheduler", steps_offset=0), **MASK}),
+    "xl_old_ddim": ("xl", XL + "Pipeline", old("DDIMScheduler", steps_offset=None)),
+    # The index names the class, and the scheduler's file is another's
+    "sd1_other_file": ("sd1", SD, files("model_index.json", scheduler=["diffusers", "DDIMScheduler"])),
     # Image to image
     **{f"sd1_image_{strength}": ("sd1", IMG2IMG, {**IMAGE, "strength": strength, "negatives": [BAD]})
        for strength in (0.3, 0.75, 1.0)},
@@ -261,7 +271,10 @@ CASES = {
     "xl_defaults": ("xl", XL + "Pipeline", {"guidance": None}),
     "xl_negative": ("xl", XL + "Pipeline", {"negatives": [BAD], "batch": 2, "width": 24}),
     "xl_empty_negative": ("xl", XL + "Pipeline", {"negatives": [""]}),
-    "xl_sizes": ("xl", XL + "Pipeline", {**SIZES, **FOUR}),
+    "xl_sizes": ("xl", XL + "Pipeline", {**SIZES, "negatives": [BAD]}),
+    # Of several images, this class mixes the sizes with and without the prompt up, so these are the same.
+    "xl_prompts": ("xl", XL + "Pipeline", {**FOUR, "time_ids": SIZES["time_ids"],
+                                           "negative_time_ids": SIZES["time_ids"]}),
     "xl_unguided": ("xl", XL + "Pipeline", {"guidance": 1.0}),
     "xl_clip_skip": ("xl", XL + "Pipeline", {"clip_skip": 1, "negatives": [BAD], "rescale": 0.5}),
     "xl_embeds": ("xl", XL + "Pipeline", {"embeds": 95}),
