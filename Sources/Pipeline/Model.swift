@@ -189,6 +189,12 @@ public final class Model: Sendable {
         guard reader.config.textChannels == textEncoders.channels else {
             throw json.error("cross_attention_dim", expected: "\(textEncoders.channels), as the text encoders have it")
         }
+        let pooled = textEncoders.pooledChannels
+        if kind.isXL, pooledChannels > 0, pooledChannels != pooled {
+            throw json.error(
+                "projection_class_embeddings_input_dim",
+                expected: "one for a pooled text of \(pooled) numbers beside \(timeIDCount) embedded sizes")
+        }
     }
 
     /// Memory that weights take now, and filters kept transformed.

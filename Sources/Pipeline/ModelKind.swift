@@ -57,7 +57,9 @@ struct ModelKind: Sendable {
             // A folder may come without them: then prompts are handed in encoded.
             for component in isXL ? ["text_encoder", "text_encoder_2"] : ["text_encoder"]
             where try Self.exists(index, component) {
-                try Self.check(index, component, is: ["CLIPTextModel", "CLIPTextModelWithProjection"])
+                // The second one makes the pooled text.
+                let plain = component == "text_encoder" ? ["CLIPTextModel"] : []
+                try Self.check(index, component, is: plain + ["CLIPTextModelWithProjection"])
                 textEncoders.append(component)
             }
             // Beside images, not in their making: what looks for nudity, marks images, or reads an image as a prompt.

@@ -35,6 +35,9 @@ struct TextEncoders: Sendable {
     /// Channels of the states.
     var channels: Int { encoders.reduce(0) { $0 + $1.config.hiddenSize } }
 
+    /// Of the pooled text that Stable Diffusion XL takes from the last one.
+    var pooledChannels: Int { isXL ? encoders.last?.config.projectionDim ?? 0 : 0 }
+
     private static let longest = 64  // chunks
 
     func encode(_ prompts: [String], _ options: PromptOptions, threads: Int) throws -> Prompt {
@@ -52,8 +55,7 @@ struct TextEncoders: Sendable {
         }
         let prompt = try Prompt(
             count: prompts.count, tokens: chunks * length, channels: channels,
-            pooledChannels: isXL ? encoders.last?.config.projectionDim ?? 0 : 0,
-            isTruncated: tokens.joined().contains(where: \.isTruncated))
+            pooledChannels: pooledChannels, isTruncated: tokens.joined().contains(where: \.isTruncated))
         // One encoder after the other, so that no more than one need be there.
         var first = 0
         for (encoder, tokens) in zip(encoders, tokens) {

@@ -12,12 +12,16 @@ func latentModels() throws -> [String: [String: JSONValue]] {
     return try models.mapValues { try JSONObject($0, name: path).members }
 }
 
-/// A model of latent_models.json with golden weights.
+/// The files of a model of latent_models.json with golden weights.
+func latentFiles(_ name: String) throws -> TinyModel {
+    guard let files = try latentModels()[name] else { throw MCMError(.invalidArgument, "no model \(name)") }
+    return try TinyModel(files)
+}
+
 func latentModel(
     _ name: String, _ options: Model.Options = .init(threads: 1), change: (inout TinyModel) throws -> Void = { _ in }
 ) throws -> Model {
-    guard let files = try latentModels()[name] else { throw MCMError(.invalidArgument, "no model \(name)") }
-    var tiny = try TinyModel(files)
+    var tiny = try latentFiles(name)
     try change(&tiny)
     return try tiny.withFolder { try Model($0, options) }
 }
@@ -45,15 +49,16 @@ func withPictures<R>(
 }
 
 extension Session {
-    func setPictures(_ count: Int, seed: Int) throws {
+    ///   range  those that are set; nil: all
+    func setPictures(_ count: Int, seed: Int, _ range: Range<Int>? = nil) throws {
         try withPictures(count, channels: 3, height: imageSize.height, width: imageSize.width, seed: seed) {
-            try setImage($0)
+            try setImage(Array($0[range ?? 0..<count]))
         }
     }
 
-    func setMasks(_ count: Int, seed: Int) throws {
+    func setMasks(_ count: Int, seed: Int, _ range: Range<Int>? = nil) throws {
         try withPictures(count, channels: 1, height: imageSize.height, width: imageSize.width, seed: seed) {
-            try setMask($0)
+            try setMask(Array($0[range ?? 0..<count]))
         }
     }
 

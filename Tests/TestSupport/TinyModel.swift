@@ -93,6 +93,11 @@ public struct TinyModel {
         set { files[name] = Array(newValue.utf8) }
     }
 
+    /// Writes the files.
+    public func write(to folder: TemporaryFolder) throws {
+        for (name, bytes) in files { try folder.add(name, bytes) }
+    }
+
     /// Lends the files as a folder in memory.
     public func withFolder<R>(_ body: (Folder) throws -> R) throws -> R {
         let buffers = files.mapValues { bytes in
