@@ -99,6 +99,7 @@ public final class Model: Sendable {
         latents = try kind.autoencoder.map { component in
             let json = try files.config(component)
             let config = try AutoencoderConfig(json, kind: kind.isText ? .kl : .vq)
+            try Self.checkClass(json, is: config.kind.rawValue)
             return LatentSpace(
                 config: config,
                 autoencoder: try Self.part(files.weights(component), weights, options) { weights in
@@ -170,24 +171,34 @@ public final class Model: Sendable {
         let config = unet.config, learned = schedulerConfig.varianceType.isLearned
         let channels = latents?.config.sampleChannels ?? config.inChannels
         guard config.outChannels == (learned ? 2 : 1) * channels else {
-            throw json.error(
-                "out_channels",
-                expected: "\((learned ? 2 : 1) * channels): \(learned ? "twice" : "as many as") "
+            throw Self.misfit(
+                json, "out_channels", config.outChannels,
+                "\((learned ? 2 : 1) * channels): \(learned ? "twice" : "as many as") "
                     + "\(latents == nil ? "\"in_channels\"" : "the autoencoder's") with the scheduler's variance_type "
                     + "\"\(schedulerConfig.varianceType.rawValue)\"")
         }
         // An inpainting network also reads a mask and the image's latents where the mask is not.
         guard config.inChannels == channels || config.inChannels == 2 * channels + 1 && kind.isText else {
-            throw json.error(
-                "in_channels", expected: "\(channels), or \(2 * channels + 1) for inpainting", kind: .unsupported)
+            throw Self.misfit(
+                json, "in_channels", config.inChannels, "\(channels), or \(2 * channels + 1) for inpainting",
+                kind: .unsupported)
         }
+    }
+
+    /// An option, said or not, that does not go with other components.
+    private static func misfit(
+        _ json: JSONObject, _ key: String, _ found: Int, _ expected: String, kind: MCMError.Kind = .format
+    ) -> MCMError {
+        MCMError(kind, "\(json.name): \"\(key)\" is \(found), expected \(expected)")
     }
 
     /// Throws unless the text encoders make what the network reads.
     private func checkText(_ json: JSONObject) throws {
         guard let reader = unet as? UNet2DCondition, let textEncoders else { return }
         guard reader.config.textChannels == textEncoders.channels else {
-            throw json.error("cross_attention_dim", expected: "\(textEncoders.channels), as the text encoders have it")
+            throw Self.misfit(
+                json, "cross_attention_dim", reader.config.textChannels,
+                "\(textEncoders.channels), as the text encoders have it")
         }
         let pooled = textEncoders.pooledChannels
         if kind.isXL, pooledChannels > 0, pooledChannels != pooled {

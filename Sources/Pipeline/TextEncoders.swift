@@ -42,6 +42,10 @@ struct TextEncoders: Sendable {
 
     func encode(_ prompts: [String], _ options: PromptOptions, threads: Int) throws -> Prompt {
         guard !prompts.isEmpty else { throw MCMError(.size, "no prompt, expected at least one") }
+        guard (0...256).contains(options.clipSkip) else {
+            throw MCMError(
+                .invalidArgument, "\(options.clipSkip) layers are skipped, expected 0 to those of the text encoder")
+        }
         let parsed = prompts.map { options.hasWeights ? PromptWeights(parsing: $0) : PromptWeights(plain: $0) }
         let tokens = try encoders.map { encoder in
             try parsed.map {

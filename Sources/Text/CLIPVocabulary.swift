@@ -9,10 +9,11 @@ extension CLIPTokenizer {
         var size = 0
         let bytes = UnsafeRawBufferPointer(start: clip_merges(&size), count: size)
         let merges = try TokenizerFiles.merges(bytes, name: name)
-        // Their files say so; the padding they only name.
+        // As transformers reads the files of Stable Diffusion 1 and 2: the former name the end token once more, plainly.
+        let isEnd = padding == "<|endoftext|>"
         let start = AddedToken(content: "<|startoftext|>", isNormalized: true)
-        let end = AddedToken(content: "<|endoftext|>", isNormalized: true)
-        let fill = padding == end.content ? end : AddedToken(content: padding)
+        let end = AddedToken(content: "<|endoftext|>", isNormalized: !isEnd)
+        let fill = isEnd ? end : AddedToken(content: padding)
         let all = ByteCharacters.all()
         let isPrintable = (UInt32(0)...255).map(ByteCharacters.isPrintable)
         let symbols = (zip(all, isPrintable).filter { $1 } + zip(all, isPrintable).filter { !$1 }).map { String($0.0) }
@@ -23,6 +24,6 @@ extension CLIPTokenizer {
             TokenizerModel(vocabulary: vocabulary, merges: merges, mergesName: name),
             TokenizerFiles.SpecialTokens(
                 start: start, end: end, unknown: end, padding: fill, declared: [],
-                all: fill.content == end.content ? [start, end] : [start, end, fill], maximumLength: 77, name: name))
+                all: isEnd ? [start, end] : [start, end, fill], maximumLength: 77, name: name))
     }
 }

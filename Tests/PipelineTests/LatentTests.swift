@@ -29,7 +29,6 @@ import Testing
             let pixels = try session.pictures.map { Float($0) }, expected = try fixture.tensor("\(name).images")
             let worst = zip(pixels, expected).map { abs($0 - $1) }.max() ?? .infinity
             #expect(pixels.count == expected.count && worst <= 1, "\(name): \(worst) of 255")
-            print("\(name): \(error), \(worst)")
         }
     }
 

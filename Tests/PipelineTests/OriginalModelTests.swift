@@ -13,7 +13,7 @@ import Testing
     private static let models: [String: [String: JSONValue]] = {
         func json(_ text: String) -> JSONValue { (try? JSONValue(parsing: text, name: "config")) ?? .null }
         let sd =
-            #""scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"], "#
+            #""unet": ["diffusers", "UNet2DConditionModel"], "#
             + #""vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"]"#
         let cross =
             #""down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "#
@@ -35,7 +35,8 @@ import Testing
         }
         return [
             "sd1": [
-                "model_index.json": json(#"{"_class_name": "StableDiffusionPipeline", \#(sd)}"#),
+                "model_index.json": json(
+                    #"{"_class_name": "StableDiffusionPipeline", \#(sd), "scheduler": ["diffusers", "PNDMScheduler"]}"#),
                 "unet/config.json": json(
                     #"{"block_out_channels": [32, 64], "attention_head_dim": 8, "cross_attention_dim": 768, \#(cross)}"#
                 ),
@@ -44,7 +45,8 @@ import Testing
                     #"{"_class_name": "PNDMScheduler", "skip_prk_steps": true, \#(betas)}"#),
             ],
             "sd2": [
-                "model_index.json": json(#"{"_class_name": "StableDiffusionPipeline", \#(sd)}"#),
+                "model_index.json": json(
+                    #"{"_class_name": "StableDiffusionPipeline", \#(sd), "scheduler": ["diffusers", "DDIMScheduler"]}"#),
                 "unet/config.json": json(
                     #"{"block_out_channels": [64, 128], "attention_head_dim": [1, 2], "cross_attention_dim": 1024, "#
                         + #""use_linear_projection": true, \#(cross)}"#),
@@ -54,7 +56,7 @@ import Testing
             ],
             "sdxl": [
                 "model_index.json": json(
-                    #"{"_class_name": "StableDiffusionXLPipeline", \#(sd), "#
+                    #"{"_class_name": "StableDiffusionXLPipeline", \#(sd), "scheduler": ["diffusers", "EulerDiscreteScheduler"], "#
                         + #""text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}"#),
                 "unet/config.json": json(
                     #"{"block_out_channels": [64, 128], "attention_head_dim": [1, 2], "cross_attention_dim": 2048, "#
