@@ -81,8 +81,8 @@ public final class Model: Sendable {
         self.kind = kind
 
         let scheduler = try files.config("scheduler")
-        // As in diffusers, the index names the class, whosever options the file has; and DDIMPipeline turns what it gets
-        // into a DDIMScheduler.
+        // As in diffusers, the index names the class, whosever options the file has; and DDIMPipeline turns what it
+        // gets into a DDIMScheduler.
         let named = try SchedulerKind(scheduler)
         schedulerKind =
             kind.pipeline == "DDIMPipeline"

@@ -79,8 +79,8 @@ struct ModelKind: Sendable {
         try index.rejectUnknown()
     }
 
-    /// Scheduler options that diffusers' pipeline sets whatever the scheduler's file says: early files had them wrong, or
-    /// not at all.
+    /// Scheduler options that diffusers' pipeline sets whatever the scheduler's file says: early files had them wrong,
+    /// or not at all.
     var schedulerCorrections: [String: JSONValue] {
         switch pipeline {
         case "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline":

@@ -138,8 +138,8 @@ extension Session {
 
     // MARK: What is set before seeding
 
-    /// Images to begin from: one for the batch or one per image, of the session's size. None: noise alone. Where images
-    /// are encoded by chance, one for the batch is so once with one seed, and for each image anew with one seed for each.
+    /// Images to begin from: one for the batch or one per image, of the session's size. None: noise alone. An image for
+    /// the batch is encoded once if there is one seed, and anew for each image if each has a seed.
     public func setImage(_ images: [ImageView]) throws {
         start.image = images.isEmpty ? nil : try pixels(images, channels: model.imageChannels, "image") { 2 * $0 - 1 }
     }

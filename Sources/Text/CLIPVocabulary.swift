@@ -9,7 +9,7 @@ extension CLIPTokenizer {
         var size = 0
         let bytes = UnsafeRawBufferPointer(start: clip_merges(&size), count: size)
         let merges = try TokenizerFiles.merges(bytes, name: name)
-        // As transformers reads the files of Stable Diffusion 1 and 2: the former name the end token once more, plainly.
+        // As transformers reads the files of Stable Diffusion 1 and 2: the former name the end token again, plainly.
         let isEnd = padding == "<|endoftext|>"
         let start = AddedToken(content: "<|startoftext|>", isNormalized: true)
         let end = AddedToken(content: "<|endoftext|>", isNormalized: !isEnd)

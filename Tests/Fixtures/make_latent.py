@@ -9,7 +9,6 @@ their weights, latent.safetensors what the pipelines make of them; README.md say
 import argparse
 import inspect
 import json
-import logging
 import os
 import tempfile
 import warnings
@@ -31,7 +30,8 @@ a t</w>|c at</w>|o f</w>|t h|th e</w>|i n|in g</w>|o n</w>|p h|o t|ph ot|phot o<
 VOCABULARY = clip_layout(MERGES)
 END = VOCABULARY["<|endoftext|>"]
 
-CROSS = dict(down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))
+CROSS = dict(down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))
 UNET = dict(sample_size=8, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8, cross_attention_dim=32,
             attention_head_dim=4, **CROSS)
 XL_UNET = dict(UNET, cross_attention_dim=72, attention_head_dim=(2, 4), use_linear_projection=True,
@@ -40,8 +40,8 @@ XL_UNET = dict(UNET, cross_attention_dim=72, attention_head_dim=(2, 4), use_line
                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"))
 VAE = dict(sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, latent_channels=4,
            scaling_factor=0.6, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
-TEXT = dict(vocab_size=len(VOCABULARY), hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
-            max_position_embeddings=77, projection_dim=24, bos_token_id=END - 1, eos_token_id=END,
+TEXT = dict(vocab_size=len(VOCABULARY), hidden_size=32, intermediate_size=64, num_hidden_layers=3,
+            num_attention_heads=4, max_position_embeddings=77, projection_dim=24, bos_token_id=END - 1, eos_token_id=END,
             hidden_act="quick_gelu")
 SHORT = dict(TEXT, max_position_embeddings=12, hidden_act="gelu")
 BETAS = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
@@ -318,7 +318,7 @@ def picture(shape, seed):
     return (randn(shape, seed) * 60 + 128).clamp(0, 255).round()
 
 
-def arguments(case, pipeline, is_guided):
+def arguments(case, pipeline):
     """Those of the pipeline's call."""
     n, (height, width) = case["images"], (case["height"], case["width"])
     takes = inspect.signature(pipeline.__call__).parameters
@@ -377,7 +377,7 @@ def run(case, pipeline):
             return values
 
         images = pipeline(generator=generators if len(generators) > 1 else generators[0], output_type="np",
-                          callback_on_step_end=keep, **arguments(case, pipeline, True)).images
+                          callback_on_step_end=keep, **arguments(case, pipeline)).images
         samples = last["latents"]
     vae.decode = decode
     return samples, torch.from_numpy((images * 255).round())

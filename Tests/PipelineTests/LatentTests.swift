@@ -7,8 +7,11 @@ import Testing
 
 /// Whole runs of latent and text models against diffusers' own pipelines (make_latent.py).
 @Suite struct LatentTests {
-    /// What a run of several steps makes of the rounding of one evaluation.
-    private static let bound = 1e-4
+    /// An evaluation is 1e-6 from diffusers', and a prediction guided by 7.5 is the difference of two; the steps add up.
+    private static let bound = 1e-5
+    /// Where x_0 is clipped, the samples become a tenth as large on their way, their errors do not.
+    private static let clippedBound = 1e-4
+    private static let clipped = ["sd1_ddim_clipped", "inpainting_old_ddim", "xl_old_ddim"]
 
     @Test(arguments: ["ldm", "sd1", "sd2", "inpainting", "xl", "xl-inpainting", "refiner", "lcm"])
     func samplesAndImagesEqualDiffusers(name: String) throws {
@@ -25,7 +28,7 @@ import Testing
             let session = try session(model, c)
             try session.finish()
             let error = try relativeError(session.sampleValues, fixture.tensor(name))
-            #expect(error <= Self.bound, "\(name)")
+            #expect(error <= (Self.clipped.contains(name) ? Self.clippedBound : Self.bound), "\(name)")
             let pixels = try session.pictures.map { Float($0) }, expected = try fixture.tensor("\(name).images")
             let worst = zip(pixels, expected).map { abs($0 - $1) }.max() ?? .infinity
             #expect(pixels.count == expected.count && worst <= 1, "\(name): \(worst) of 255")

@@ -12,9 +12,10 @@ import Testing
     /// original.safetensors, from which the original names are.
     private static let models: [String: [String: JSONValue]] = {
         func json(_ text: String) -> JSONValue { (try? JSONValue(parsing: text, name: "config")) ?? .null }
-        let sd =
-            #""unet": ["diffusers", "UNet2DConditionModel"], "#
-            + #""vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"]"#
+        func sd(_ scheduler: String) -> String {
+            #""scheduler": ["diffusers", "\#(scheduler)Scheduler"], "unet": ["diffusers", "UNet2DConditionModel"], "#
+                + #""vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"]"#
+        }
         let cross =
             #""down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "#
             + #""up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]"#
@@ -36,7 +37,7 @@ import Testing
         return [
             "sd1": [
                 "model_index.json": json(
-                    #"{"_class_name": "StableDiffusionPipeline", \#(sd), "scheduler": ["diffusers", "PNDMScheduler"]}"#),
+                    #"{"_class_name": "StableDiffusionPipeline", \#(sd("PNDM"))}"#),
                 "unet/config.json": json(
                     #"{"block_out_channels": [32, 64], "attention_head_dim": 8, "cross_attention_dim": 768, \#(cross)}"#
                 ),
@@ -46,7 +47,7 @@ import Testing
             ],
             "sd2": [
                 "model_index.json": json(
-                    #"{"_class_name": "StableDiffusionPipeline", \#(sd), "scheduler": ["diffusers", "DDIMScheduler"]}"#),
+                    #"{"_class_name": "StableDiffusionPipeline", \#(sd("DDIM"))}"#),
                 "unet/config.json": json(
                     #"{"block_out_channels": [64, 128], "attention_head_dim": [1, 2], "cross_attention_dim": 1024, "#
                         + #""use_linear_projection": true, \#(cross)}"#),
@@ -56,7 +57,7 @@ import Testing
             ],
             "sdxl": [
                 "model_index.json": json(
-                    #"{"_class_name": "StableDiffusionXLPipeline", \#(sd), "scheduler": ["diffusers", "EulerDiscreteScheduler"], "#
+                    #"{"_class_name": "StableDiffusionXLPipeline", \#(sd("EulerDiscrete")), "#
                         + #""text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}"#),
                 "unet/config.json": json(
                     #"{"block_out_channels": [64, 128], "attention_head_dim": [1, 2], "cross_attention_dim": 2048, "#
@@ -67,7 +68,8 @@ import Testing
                         + #""up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"]}"#),
                 "vae/config.json": vae("0.13025"), "text_encoder/config.json": text(768, "quick_gelu"),
                 "text_encoder_2/config.json": text(1280, "gelu"),
-                "scheduler/scheduler_config.json": json(#"{"_class_name": "EulerDiscreteScheduler", \#(betas)}"#),
+                "scheduler/scheduler_config.json": json(
+                    #"{"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading", \#(betas)}"#),
             ],
             "ldm": [
                 "model_index.json": json(
@@ -79,7 +81,8 @@ import Testing
                         + #""up_block_types": ["AttnUpBlock2D", "UpBlock2D"]}"#),
                 "vqvae/config.json": json(
                     #"{"block_out_channels": [32, 64], "layers_per_block": 1, "scaling_factor": 1, "#
-                        + #""num_vq_embeddings": 40, "down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], "#
+                        + #""num_vq_embeddings": 40, "#
+                        + #""down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], "#
                         + #""up_block_types": ["AttnUpDecoderBlock2D", "UpDecoderBlock2D"]}"#),
                 "scheduler/scheduler_config.json": json(
                     #"{"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.0015, "#
