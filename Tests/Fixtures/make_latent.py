@@ -365,9 +365,7 @@ def run(case, pipeline):
         # A vector of the codebook must not be the nearest by little.
         distances = torch.cdist(seen[0].permute(0, 2, 3, 1).reshape(-1, 3), vae.quantize.embedding.weight)
         nearest = distances.topk(2, largest=False).values
-        margin = float(((nearest[:, 1] - nearest[:, 0]) / nearest[:, 1]).min())
-        print(f"    nearest by {margin:.1e}")
-        assert margin > 1e-4
+        assert float(((nearest[:, 1] - nearest[:, 0]) / nearest[:, 1]).min()) > 1e-4
     else:
         generators = [torch.Generator().manual_seed(seed) for seed in case["seeds"]]
         last = {}
@@ -383,36 +381,47 @@ def run(case, pipeline):
     return samples, torch.from_numpy((images * 255).round())
 
 
+def latent_case(models, name, model, kind, extra, seed):
+    """A case, its final samples and its images.  models: from model_files; kind: of the pipeline; extra: what DEFAULTS
+    does not have, without seeds."""
+    case = {"name": name, "model": model, "pipeline": kind, **DEFAULTS, **extra}
+    case["batch"] = max(case["batch"], len(case["prompts"]))
+    case["seeds"] = case["seeds"] or [seed]
+    case["files"] = {path: {**models[model][path], **changes} for path, changes in case["files"].items()}
+    for contents in case["files"].values():         # null: without the option
+        for key in [key for key, value in contents.items() if value is None]:
+            del contents[key]
+    parts, options = components({**models[model], **case["files"]})
+    if case["embeds"] is not None:
+        case["embeds_shape"] = [12 if "XL" in kind else 77, parts["unet"].config.cross_attention_dim]
+        case["pooled_channels"] = 24 if "XL" in kind else 0
+    named = getattr(diffusers, models[model]["model_index.json"]["_class_name"])
+    keywords = {} if "XL" in kind or "LDM" in kind else {"requires_safety_checker": False}
+    pipeline = named(**parts, **options, **keywords)      # corrects old schedulers
+    if case["scheduler"]:
+        scheduler_class = getattr(diffusers, case["scheduler"])
+        pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config, **case["options"])
+    # As from_pretrained with another class, but for schedulers, which are as the folder's pipeline has them.
+    if kind != named.__name__:
+        pipeline = getattr(diffusers, kind)(**{**parts, "scheduler": pipeline.scheduler}, **options, **keywords)
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.no_grad():
+        return json_of(case), *run(case, pipeline)
+
+
+def quietly():
+    warnings.simplefilter("ignore")
+    diffusers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()
+
+
 def latent():
     models = {name: model_files(name) for name in MODELS}
     tensors, cases = {}, []
     for number, (name, (model, kind, extra)) in enumerate(CASES.items()):
-        case = {"name": name, "model": model, "pipeline": kind, **DEFAULTS, **extra}
-        case["batch"] = max(case["batch"], len(case["prompts"]))
-        case["seeds"] = case["seeds"] or [400 + number]
-        case["files"] = {path: {**models[model][path], **changes} for path, changes in case["files"].items()}
-        for contents in case["files"].values():         # null: without the option
-            for key in [key for key, value in contents.items() if value is None]:
-                del contents[key]
-        parts, options = components({**models[model], **case["files"]})
-        if case["embeds"] is not None:
-            unet = parts["unet"].config
-            case["embeds_shape"] = [12 if "XL" in kind else 77, unet.cross_attention_dim]
-            case["pooled_channels"] = 24 if "XL" in kind else 0
-        named = getattr(diffusers, models[model]["model_index.json"]["_class_name"])
-        keywords = {} if "XL" in kind or "LDM" in kind else {"requires_safety_checker": False}
-        pipeline = named(**parts, **options, **keywords)      # corrects old schedulers
-        if case["scheduler"]:
-            scheduler_class = getattr(diffusers, case["scheduler"])
-            pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config, **case["options"])
-        # As from_pretrained with another class, but for schedulers, which are as the folder's pipeline has them.
-        if kind != models[model]["model_index.json"]["_class_name"]:
-            pipeline = getattr(diffusers, kind)(**{**parts, "scheduler": pipeline.scheduler}, **options, **keywords)
-        pipeline.set_progress_bar_config(disable=True)
-        with torch.no_grad():
-            samples, images = run(case, pipeline)
+        case, samples, images = latent_case(models, name, model, kind, extra, 400 + number)
         tensors[name], tensors[name + ".images"] = samples, images
-        cases.append(json_of(case))
+        cases.append(case)
         rms = float(samples.square().mean().sqrt())
         print(f"  {name:28s} samples {tuple(samples.shape)} rms {rms:8.3f}, images {tuple(images.shape)} "
               f"{float(images.mean()):5.0f} +- {float(images.std()):4.0f}")
@@ -425,9 +434,7 @@ def main():
     parser.add_argument("--out", default=os.path.dirname(os.path.abspath(__file__)))
     out = parser.parse_args().out
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    diffusers.logging.set_verbosity_error()
-    transformers.logging.set_verbosity_error()
+    quietly()
     models, tensors, cases = latent()
     path = os.path.join(out, "latent_models.json")
     with open(path, "w") as file:

@@ -25,17 +25,34 @@ import Testing
                 changes.isEmpty
                 ? plain
                 : try latentModel(c.string("model")) { for (path, content) in changes { $0[path] = content.text } }
-            let session = try session(model, c)
-            try session.finish()
-            let error = try relativeError(session.sampleValues, fixture.tensor(name))
+            let (error, worst) = try Self.errors(model, c, fixture)
             #expect(error <= (Self.clipped.contains(name) ? Self.clippedBound : Self.bound), "\(name)")
-            let pixels = try session.pictures.map { Float($0) }, expected = try fixture.tensor("\(name).images")
-            let worst = zip(pixels, expected).map { abs($0 - $1) }.max() ?? .infinity
-            #expect(pixels.count == expected.count && worst <= 1, "\(name): \(worst) of 255")
+            #expect(worst <= 1, "\(name): \(worst) of 255")
         }
     }
 
-    private func session(_ model: Model, _ c: JSONObject) throws -> Session {
+    /// Random runs that Tests/parity/parity.py writes into the folder MCM_PARITY, one line with the errors of each.
+    @Test(.enabled(if: parityFolder != nil)) func randomPipelines() throws {
+        let fixture = try Fixture("latent", folder: #require(parityFolder))
+        var models: [String: Model] = [:]
+        for c in fixture.cases {
+            let name = try c.string("model")
+            if models[name] == nil { models[name] = try latentModel(name) }
+            let (error, worst) = try Self.errors(#require(models[name]), c, fixture)
+            print("pipeline \(try c.string("name")) \(error) \(worst)")
+        }
+    }
+
+    /// Of the samples, relative, and of the worst pixel, in levels.
+    private static func errors(_ model: Model, _ c: JSONObject, _ fixture: Fixture) throws -> (Double, Float) {
+        let name = try c.string("name"), session = try session(model, c)
+        try session.finish()
+        let pixels = try session.pictures.map { Float($0) }, expected = try fixture.tensor("\(name).images")
+        let worst = pixels.count == expected.count ? zip(pixels, expected).map { abs($0 - $1) }.max() : nil
+        return (try relativeError(session.sampleValues, fixture.tensor(name)), worst ?? .infinity)
+    }
+
+    private static func session(_ model: Model, _ c: JSONObject) throws -> Session {
         var options = Session.Options()
         (options.batch, options.height, options.width) = (try c.int("batch"), try c.int("height"), try c.int("width"))
         options.scheduler = try c.optionalString("scheduler").flatMap(SchedulerKind.init)
@@ -59,7 +76,7 @@ import Testing
         return session
     }
 
-    private func setPrompt(_ session: Session, _ c: JSONObject) throws {
+    private static func setPrompt(_ session: Session, _ c: JSONObject) throws {
         if let seed = try c.optionalInt("embeds") {
             let shape = try c.ints("embeds_shape"), pooledChannels = try c.int("pooled_channels")
             let prompts = try (0..<2).map { i in
