@@ -180,7 +180,8 @@ extension OriginalCheckpoint {
                 "max_position_embeddings": .integer(
                     text.shape("\(prefix)embeddings.position_embedding.weight")?.first ?? 0),
                 "hidden_act": .string(width == 768 ? "quick_gelu" : "gelu"), "layer_norm_eps": .number(1e-5),
-                "bos_token_id": .integer(49406), "eos_token_id": .integer(49407),
+                // As in diffusers' folders: the largest token of a text is its end, whatever the tokenizer.
+                "eos_token_id": .integer(2),
             ]
             if let projection = text.shape("text_projection.weight") {
                 config["_class_name"] = .string("CLIPTextModelWithProjection")

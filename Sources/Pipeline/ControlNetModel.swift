@@ -36,7 +36,7 @@ public final class ControlNetModel: Sendable {
 /// A ControlNet at work in a session.
 struct Control {
     let model: ControlNetModel
-    let pixels: Tensor  // (batch, imageScale * h, imageScale * w, 3), 0 ... 1
+    let pixels: Tensor  // (1 or batch, imageScale * h, imageScale * w, 3), 0 ... 1
     let guessMode: Bool
     /// What it made of texts and image, by whose texts they are; the same in all steps.
     private var made: [Reading.Role: (text: TextKeys, image: ControlNet.Image)] = [:]

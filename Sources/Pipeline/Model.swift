@@ -14,8 +14,8 @@ public final class Model: Sendable {
     let kind: ModelKind
     public let schedulerConfig: SchedulerConfig
     public let schedulerKind: SchedulerKind
-    /// Of scheduler_config.json, for other kinds.
-    private let schedulerOptions: (members: [String: JSONValue], name: String)
+    /// Of scheduler_config.json, for its own kind and for others.
+    private let schedulerOptions: (own: [String: JSONValue], others: [String: JSONValue], name: String)
     public let schedule: NoiseSchedule
     public let fingerprint: String
     /// Of the network.
@@ -81,18 +81,25 @@ public final class Model: Sendable {
         self.kind = kind
 
         let scheduler = try files.config("scheduler")
-        // DDIMPipeline turns whatever scheduler it gets into a DDIMScheduler.
-        schedulerKind = kind.pipeline == "DDIMPipeline" ? .ddim : try SchedulerKind(scheduler)
+        // As in diffusers, the index names the class, whosever options the file has; and DDIMPipeline turns what it
+        // gets into a DDIMScheduler.
+        let named = try SchedulerKind(scheduler)
+        schedulerKind =
+            kind.pipeline == "DDIMPipeline"
+            ? .ddim : SchedulerKind(rawValue: files.className("scheduler")) ?? named
         var members = scheduler.members
         if let type = options.predictionType { members["prediction_type"] = .string(type.rawValue) }
-        schedulerOptions = (members, scheduler.name)
-        schedulerConfig = try SchedulerConfig(JSONObject(.object(members), name: scheduler.name), for: schedulerKind)
+        let corrections = kind.schedulerCorrections, corrected = members.merging(corrections) { $1 }
+        // As in diffusers, another class has what the file says, corrected, and else its own defaults.
+        schedulerOptions = (corrected, corrected.filter { members[$0.key] != nil }, scheduler.name)
+        schedulerConfig = try SchedulerConfig(JSONObject(.object(corrected), name: scheduler.name), for: schedulerKind)
         schedule = NoiseSchedule(schedulerConfig)
 
         var weights = WeightOptions(threads: threads, rounds: options.rounds)
         latents = try kind.autoencoder.map { component in
             let json = try files.config(component)
             let config = try AutoencoderConfig(json, kind: kind.isText ? .kl : .vq)
+            try Self.checkClass(json, is: config.kind.rawValue)
             return LatentSpace(
                 config: config,
                 autoencoder: try Self.part(files.weights(component), weights, options) { weights in
@@ -164,24 +171,40 @@ public final class Model: Sendable {
         let config = unet.config, learned = schedulerConfig.varianceType.isLearned
         let channels = latents?.config.sampleChannels ?? config.inChannels
         guard config.outChannels == (learned ? 2 : 1) * channels else {
-            throw json.error(
-                "out_channels",
-                expected: "\((learned ? 2 : 1) * channels): \(learned ? "twice" : "as many as") "
+            throw Self.misfit(
+                json, "out_channels", config.outChannels,
+                "\((learned ? 2 : 1) * channels): \(learned ? "twice" : "as many as") "
                     + "\(latents == nil ? "\"in_channels\"" : "the autoencoder's") with the scheduler's variance_type "
                     + "\"\(schedulerConfig.varianceType.rawValue)\"")
         }
         // An inpainting network also reads a mask and the image's latents where the mask is not.
         guard config.inChannels == channels || config.inChannels == 2 * channels + 1 && kind.isText else {
-            throw json.error(
-                "in_channels", expected: "\(channels), or \(2 * channels + 1) for inpainting", kind: .unsupported)
+            throw Self.misfit(
+                json, "in_channels", config.inChannels, "\(channels), or \(2 * channels + 1) for inpainting",
+                kind: .unsupported)
         }
+    }
+
+    /// An option, said or not, that does not go with other components.
+    private static func misfit(
+        _ json: JSONObject, _ key: String, _ found: Int, _ expected: String, kind: MCMError.Kind = .format
+    ) -> MCMError {
+        MCMError(kind, "\(json.name): \"\(key)\" is \(found), expected \(expected)")
     }
 
     /// Throws unless the text encoders make what the network reads.
     private func checkText(_ json: JSONObject) throws {
         guard let reader = unet as? UNet2DCondition, let textEncoders else { return }
         guard reader.config.textChannels == textEncoders.channels else {
-            throw json.error("cross_attention_dim", expected: "\(textEncoders.channels), as the text encoders have it")
+            throw Self.misfit(
+                json, "cross_attention_dim", reader.config.textChannels,
+                "\(textEncoders.channels), as the text encoders have it")
+        }
+        let pooled = textEncoders.pooledChannels
+        if kind.isXL, pooledChannels > 0, pooledChannels != pooled {
+            throw json.error(
+                "projection_class_embeddings_input_dim",
+                expected: "one for a pooled text of \(pooled) numbers beside \(timeIDCount) embedded sizes")
         }
     }
 
@@ -275,7 +298,9 @@ public final class Model: Sendable {
         _ kind: SchedulerKind?, steps: Int, eta: Float, from beginning: Beginning = .first, options: String? = nil
     ) throws -> any Scheduler {
         let kind = kind ?? schedulerKind
-        var (members, name) = schedulerOptions
+        var (members, name) = (
+            kind == schedulerKind ? schedulerOptions.own : schedulerOptions.others, schedulerOptions.name
+        )
         if let options {
             let given = try JSONObject(parsing: options, name: "scheduler options", infinities: true)
             members.merge(given.members) { $1 }

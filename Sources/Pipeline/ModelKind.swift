@@ -41,7 +41,8 @@ struct ModelKind: Sendable {
         isText = text.contains(pipeline)
         isXL = xl.contains { pipeline == "\($0)Pipeline" }
         isConsistencyModel = consistency.contains { pipeline == "\($0)Pipeline" }
-        guidanceScale = !isText ? 1 : isXL ? 5 : isConsistencyModel ? 8.5 : 7.5
+        guidanceScale =
+            !isText ? 1 : isConsistencyModel ? 8.5 : isXL && !pipeline.hasSuffix("InpaintPipeline") ? 5 : 7.5
         try Self.check(index, "unet", is: [isText ? "UNet2DConditionModel" : "UNet2DModel"])
         try Self.check(index, "scheduler", is: SchedulerKind.allCases.map(\.rawValue))
         if pixels.contains(pipeline) {
@@ -56,7 +57,9 @@ struct ModelKind: Sendable {
             // A folder may come without them: then prompts are handed in encoded.
             for component in isXL ? ["text_encoder", "text_encoder_2"] : ["text_encoder"]
             where try Self.exists(index, component) {
-                try Self.check(index, component, is: ["CLIPTextModel", "CLIPTextModelWithProjection"])
+                // The second one makes the pooled text.
+                let plain = component == "text_encoder" ? ["CLIPTextModel"] : []
+                try Self.check(index, component, is: plain + ["CLIPTextModelWithProjection"])
                 textEncoders.append(component)
             }
             // Beside images, not in their making: what looks for nudity, marks images, or reads an image as a prompt.
@@ -74,6 +77,17 @@ struct ModelKind: Sendable {
             throw index.error("is_cosxl_edit", expected: "false", kind: .unsupported)
         }
         try index.rejectUnknown()
+    }
+
+    /// Scheduler options that diffusers' pipeline sets whatever the scheduler's file says: early files had them wrong,
+    /// or not at all.
+    var schedulerCorrections: [String: JSONValue] {
+        switch pipeline {
+        case "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline":
+            ["steps_offset": .integer(1), "clip_sample": .bool(false)]
+        case "StableDiffusionInpaintPipeline": ["steps_offset": .integer(1), "skip_prk_steps": .bool(true)]
+        default: [:]
+        }
     }
 
     /// Whether the index names the component, and not as null.

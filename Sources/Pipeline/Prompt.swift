@@ -62,6 +62,9 @@ public final class Prompt: Sendable {
 
     /// The states for n images: (n, 1, tokens, channels).
     func states(n: Int, in workspace: Workspace) throws -> Tensor {
+        guard count == 1 || count == n else {
+            throw MCMError(.size, "\(count) prompts for \(n) images, expected 1 or as many")
+        }
         let t = try Tensor(n, 1, tokens, channels, in: workspace)
         for i in 0..<n {
             (t.data + i * t.stride).update(from: states.data + (count == 1 ? 0 : i) * t.stride, count: t.stride)

@@ -71,7 +71,8 @@ public final class Session {
         self.options = options
         batch = options.batch
         let reduction = model.reduction
-        guard options.height % reduction == 0, options.width % reduction == 0 else {
+        guard min(options.height, options.width) >= 0, options.height % reduction == 0, options.width % reduction == 0
+        else {
             throw MCMError(
                 .size, "an image of \(options.width) x \(options.height), expected multiples of \(reduction)")
         }

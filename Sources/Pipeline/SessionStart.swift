@@ -3,9 +3,9 @@ import Kernels
 
 /// What a run begins from beside noise.
 struct Start {
-    /// The image, (batch, h, w, channels) of pixels in -1 ... 1; nil if the run begins from noise alone.
+    /// The image, (1 or batch, h, w, channels) of pixels in -1 ... 1; nil if the run begins from noise alone.
     var image: Tensor?
-    /// What is to be painted: 1, what stays: 0, (batch, h, w, 1) of pixels.
+    /// What is to be painted: 1, what stays: 0, (1 or batch, h, w, 1) of pixels.
     var mask: Tensor?
 
     // What seeding makes of these, of the sample's size.
@@ -73,12 +73,19 @@ extension Session {
         let r = model.reduction
         for i in 0..<small.count {
             let (n, y, column) = (i / small.stride, i % small.stride / width, i % width)
-            small.data[i] = mask.data[(n * mask.h + y * r) * mask.w + column * r]
+            small.data[i] = mask.data[(n % mask.n * mask.h + y * r) * mask.w + column * r]
         }
         start.smallMask = small
-        guard model.readsMask else { return }
-        let masked = try Tensor(image.n, image.h, image.w, image.c, in: workspace)
-        for i in 0..<masked.count { masked.data[i] = mask.data[i / masked.c] < 0.5 ? image.data[i] : 0 }
+        let count = max(image.n, mask.n)
+        guard model.readsMask else {
+            // diffusers encodes the masked image all the same, so later draws are those after it.
+            return _ = try encodingNoise(count, &generators)
+        }
+        let masked = try Tensor(count, image.h, image.w, image.c, in: workspace)
+        for i in 0..<masked.count {
+            let keeps = mask.data[i / masked.c % mask.count] < 0.5
+            masked.data[i] = keeps ? image.data[i % image.count] : 0
+        }
         start.extra = try concatenate([small, encode(masked, &generators)], in: store)
         start.original = nil
     }
@@ -94,23 +101,36 @@ extension Session {
     }
 
     /// Samples of images in pixels, drawn from the latents' distribution if there is one.
+    ///   image    (1 or batch, h, w, channels)
+    ///   returns  (batch, height, width, channels)
     private func encode(_ image: Tensor, _ generators: inout [Generator]) throws -> Tensor {
-        guard let latents = model.latents else { return image }
-        var noise: Tensor?
-        if latents.config.kind == .kl {
-            let drawn = try Tensor(batch, height, width, model.channels, in: workspace)
-            try draw(&generators, into: drawn)
-            noise = drawn
-        }
-        let samples = try latents.encode(image, noise: noise, tiling: options.tiling, in: workspace)
-        let kept = try Tensor(samples.n, samples.h, samples.w, samples.c, in: store)
-        kept.data.update(from: samples.data, count: samples.count)
-        return kept
+        guard let latents = model.latents else { return try repeated(image, in: store) }
+        let noise = try encodingNoise(image.n, &generators)
+        let images = noise?.n ?? 1 > image.n ? try repeated(image, in: workspace) : image
+        let samples = try latents.encode(images, noise: noise, tiling: options.tiling, in: workspace)
+        return try repeated(samples, in: store)
     }
 
-    /// A normal draw of the sample's shape, in the order in which diffusers' randn_tensor draws (n, c, h, w).
+    /// What images are encoded by, as diffusers draws it: for each of them, or of the batch if each of it has a
+    /// generator. nil if there is nothing to draw.
+    private func encodingNoise(_ images: Int, _ generators: inout [Generator]) throws -> Tensor? {
+        guard model.latents?.config.kind == .kl else { return nil }
+        let noise = try Tensor(
+            generators.count > 1 ? batch : images, height, width, model.channels, in: workspace)
+        try draw(&generators, into: noise)
+        return noise
+    }
+
+    /// One tensor for the batch from one for it or one for all: (1 or batch, h, w, c) to (batch, h, w, c).
+    private func repeated(_ tensor: Tensor, in workspace: Workspace) throws -> Tensor {
+        let all = try Tensor(batch, tensor.h, tensor.w, tensor.c, in: workspace)
+        for k in 0..<batch { all.image(k).data.update(from: tensor.image(k % tensor.n).data, count: all.stride) }
+        return all
+    }
+
+    /// A normal draw, in the order in which diffusers' randn_tensor draws (n, c, h, w).
     func draw(_ generators: inout [Generator], into noise: Tensor) throws {
-        let order = try Tensor(batch, height, width, model.channels, in: workspace)
+        let order = try Tensor(noise.n, noise.h, noise.w, noise.c, in: workspace)
         let share = order.count / generators.count
         for i in generators.indices { generators[i].normal(into: order.data + i * share, count: share) }
         fromNCHW(order.data, into: noise)
@@ -118,7 +138,8 @@ extension Session {
 
     // MARK: What is set before seeding
 
-    /// Images to begin from: one for the batch or one per image, of the session's size. None: noise alone.
+    /// Images to begin from: one for the batch or one per image, of the session's size. None: noise alone. An image for
+    /// the batch is encoded once if there is one seed, and anew for each image if each has a seed.
     public func setImage(_ images: [ImageView]) throws {
         let (h, w) = imageSize
         start.image =
@@ -134,22 +155,18 @@ extension Session {
             masks.isEmpty ? nil : try pixels(masks, channels: 1, height: h, width: w, "mask") { $0 < 0.5 ? 0 : 1 }
     }
 
-    /// Images, one for the batch or one per image: (batch, h, w, channels).
+    /// Images, one for the batch or one per image: (1 or batch, h, w, channels).
     func pixels(
         _ images: [ImageView], channels: Int, height h: Int, width w: Int, _ name: String, _ value: (Float) -> Float
     ) throws -> Tensor {
         guard images.count == 1 || images.count == batch else {
             throw MCMError(.size, "\(images.count) \(name)s, expected 1 or the batch size \(batch)")
         }
-        let given = try tensor(
-            of: images, channels: channels, name: name, mustBeIntensities: true, in: workspace, value: value)
-        guard (given.h, given.w) == (h, w) else {
-            throw MCMError(.size, "the \(name) is \(given.w) x \(given.h), expected \(w) x \(h)")
+        if let other = images.first(where: { ($0.height, $0.width) != (h, w) }) {
+            throw MCMError(.size, "the \(name) is \(other.width) x \(other.height), expected \(w) x \(h)")
         }
-        let t = try Tensor(batch, h, w, channels, in: store)
-        t.data.update(from: given.data, count: given.count)
-        for k in images.count..<batch { t.image(k).data.update(from: t.data, count: t.stride) }
-        return t
+        return try tensor(
+            of: images, channels: channels, name: name, mustBeIntensities: true, in: store, value: value)
     }
 
     /// What the model's network reads; negative nil: what it takes for none.

@@ -35,10 +35,17 @@ struct TextEncoders: Sendable {
     /// Channels of the states.
     var channels: Int { encoders.reduce(0) { $0 + $1.config.hiddenSize } }
 
+    /// Of the pooled text that Stable Diffusion XL takes from the last one.
+    var pooledChannels: Int { isXL ? encoders.last?.config.projectionDim ?? 0 : 0 }
+
     private static let longest = 64  // chunks
 
     func encode(_ prompts: [String], _ options: PromptOptions, threads: Int) throws -> Prompt {
         guard !prompts.isEmpty else { throw MCMError(.size, "no prompt, expected at least one") }
+        guard (0...256).contains(options.clipSkip) else {
+            throw MCMError(
+                .invalidArgument, "\(options.clipSkip) layers are skipped, expected 0 to those of the text encoder")
+        }
         let parsed = prompts.map { options.hasWeights ? PromptWeights(parsing: $0) : PromptWeights(plain: $0) }
         let tokens = try encoders.map { encoder in
             try parsed.map {
@@ -52,8 +59,7 @@ struct TextEncoders: Sendable {
         }
         let prompt = try Prompt(
             count: prompts.count, tokens: chunks * length, channels: channels,
-            pooledChannels: isXL ? encoders.last?.config.projectionDim ?? 0 : 0,
-            isTruncated: tokens.joined().contains(where: \.isTruncated))
+            pooledChannels: pooledChannels, isTruncated: tokens.joined().contains(where: \.isTruncated))
         // One encoder after the other, so that no more than one need be there.
         var first = 0
         for (encoder, tokens) in zip(encoders, tokens) {

@@ -40,7 +40,7 @@ public enum Beginning: Sendable, Equatable {
         guard strength >= 0, strength <= 1 else {
             throw MCMError(.invalidArgument, "strength is \(strength), expected 0 to 1")
         }
-        return Int(Double(count) * strength)
+        return strength == 1 ? count : Int(Double(count) * strength)  // less than 2^63
     }
 }
 

@@ -47,34 +47,6 @@ func expectFailure<R>(
     }
 }
 
-/// A folder that goes away with the object. Files are at most one level deep.
-final class TemporaryFolder {
-    let path: String
-    private var made: [String] = []
-
-    init() throws {
-        var template = Array("/tmp/mcm-test-XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    func add(_ name: String, _ bytes: [UInt8]) throws {
-        if let slash = name.firstIndex(of: "/") {
-            let folder = "\(path)/\(name[..<slash])"
-            if mkdir(folder, 0o777) == 0 { made.insert(folder, at: 0) }
-        }
-        try writeAtomically(to: "\(path)/\(name)") { write in try bytes.withUnsafeBytes(write) }
-        made.insert("\(path)/\(name)", at: 0)
-    }
-
-    func add(_ name: String, _ text: String) throws { try add(name, Array(text.utf8)) }
-
-    deinit {
-        for file in made where unlink(file) != 0 { rmdir(file) }
-        rmdir(path)
-    }
-}
-
 /// A copy of the buffer's floats.
 func floats(_ buffer: FloatBuffer) -> [Float] {
     withExtendedLifetime(buffer) { Array($0.values) }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Write tokenizer.json: small vocabularies, texts, and the ids that transformers' CLIPTokenizer gives them.
+"""Write tokenizer.json: small vocabularies, texts, and the ids that transformers' CLIPTokenizer gives them; and
+clip_tokenizer.json, the ids that it gives the same texts with CLIP's own merges.
 
-    python make_tokenizer.py [--out FOLDER]
+    python make_tokenizer.py [--out FOLDER] [tokenizer clip_tokenizer]
 
 Needs transformers 5.  README.md beside this file says what is in the fixture.
 """
@@ -17,6 +18,7 @@ import transformers
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 SENTENCES = """
@@ -125,6 +127,15 @@ def compact(value):
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+# The files of Stable Diffusion 1.5 and 2.1.
+NAMED = dict(bos_token=added(START), eos_token=added(END), unk_token=added(END))
+SPECIAL = {
+    "sd config": compact({key: {"__type": "AddedToken"} | token for key, token in NAMED.items()} | dict(
+        add_prefix_space=False, do_lower_case=True, errors="replace", model_max_length=77, pad_token=END,
+        tokenizer_class="CLIPTokenizer")),
+    "sd1 map": compact(NAMED | dict(pad_token=END)), "sd2 map": compact(NAMED | dict(pad_token="!"))}
+
+
 def make():
     source = random.Random(7)
     texts = TEXTS + [random_text(source) for _ in range(250)]
@@ -136,14 +147,8 @@ def make():
         "bytes vocab": json.dumps(clip_layout([])), "bytes merges": merges_text([]).replace("\n", "\r\n"),
         "few vocab": json.dumps(few_vocabulary, indent=2), "few merges": merges_text(few_merges).replace("\n", "\r\n"),
     }
-    # The files of Stable Diffusion 1.5, 2.1 and of SDXL's second tokenizer, with this vocabulary's ids.
-    named = dict(bos_token=added(START), eos_token=added(END), unk_token=added(END))
-    config = {key: {"__type": "AddedToken"} | token for key, token in named.items()} | dict(
-        add_prefix_space=False, do_lower_case=True, errors="replace", model_max_length=77, pad_token=END,
-        tokenizer_class="CLIPTokenizer")
-    files["sd config"] = compact(config)
-    files["sd1 map"] = compact(named | dict(pad_token=END))
-    files["sd2 map"] = compact(named | dict(pad_token="!"))
+    # SDXL's second tokenizer, with this vocabulary's ids.
+    files |= SPECIAL
     files["sdxl config"] = compact(dict(
         add_prefix_space=False, bos_token=START, eos_token=END, unk_token=END, pad_token="!", model_max_length=77,
         added_tokens_decoder={
@@ -186,22 +191,44 @@ def make():
     }
     cases = []
     for name, contents in tokenizers_.items():
-        with tempfile.TemporaryDirectory() as folder:
-            for file, key in contents.items():
-                with open(os.path.join(folder, file), "w", encoding="utf-8", newline="") as out:
-                    out.write(files[key])
-            tokenizer = CLIPTokenizer.from_pretrained(folder)
+        tokenizer = read({file: files[key] for file, key in contents.items()})
         all_ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         length = tokenizer.model_max_length if tokenizer.model_max_length < 1000 else 77
         framed = tokenizer(texts, padding="max_length", truncation=True, max_length=length)["input_ids"]
         cases.append(dict(
             name=name, files=contents, start=tokenizer.bos_token_id, end=tokenizer.eos_token_id,
-            padding=tokenizer.pad_token_id, length=length,
-            ids=[ids if len(ids) <= 40 else crc(ids) for ids in all_ids], framed=crc(sum(framed, [])),
+            padding=tokenizer.pad_token_id, length=length, ids=short(all_ids), framed=crc(sum(framed, [])),
             decoded=[tokenizer.decode(ids) for ids in all_ids[:12]]))
     return dict(
         versions=dict(transformers=transformers.__version__, tokenizers=tokenizers.__version__), files=files,
         texts=texts, cases=cases)
+
+
+def make_clip(texts):
+    with open(os.path.join(HERE, "../../Sources/CLIPMerges/merges.txt"), encoding="utf-8") as file:
+        merges = [tuple(line.split()) for line in file.read().split("\n")[1:] if line]
+    cases = []
+    for padding, special in ((END, "sd1 map"), ("!", "sd2 map")):
+        files = {"vocab.json": compact(clip_layout(merges)), "merges.txt": merges_text(merges),
+                 "tokenizer_config.json": SPECIAL["sd config"], "special_tokens_map.json": SPECIAL[special]}
+        tokenizer = read(files)
+        ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        framed = tokenizer(texts, padding="max_length", truncation=True)["input_ids"]
+        cases.append(dict(padding=padding, ids=short(ids), framed=crc(sum(framed, []))))
+    return dict(versions=dict(transformers=transformers.__version__), cases=cases)
+
+
+def read(files):
+    """The tokenizer of a folder's files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file, text in files.items():
+            with open(os.path.join(folder, file), "w", encoding="utf-8", newline="") as out:
+                out.write(text)
+        return CLIPTokenizer.from_pretrained(folder)
+
+
+def short(all_ids):
+    return [ids if len(ids) <= 40 else crc(ids) for ids in all_ids]
 
 
 def crc(ids):
@@ -210,11 +237,19 @@ def crc(ids):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default=os.path.dirname(os.path.abspath(__file__)))
-    path = os.path.join(parser.parse_args().out, "tokenizer.json")
-    with open(path, "w") as file:
-        json.dump(make(), file, separators=(",", ":"))
-    print(f"{path}: {os.path.getsize(path)} bytes")
+    parser.add_argument("names", nargs="*", default=["tokenizer", "clip_tokenizer"])
+    parser.add_argument("--out", default=HERE)
+    arguments = parser.parse_args()
+    paths = {name: os.path.join(arguments.out, name + ".json") for name in ("tokenizer", "clip_tokenizer")}
+    for name in arguments.names:
+        if name == "tokenizer":
+            contents = make()
+        else:
+            with open(paths["tokenizer"], encoding="utf-8") as file:
+                contents = make_clip(json.load(file)["texts"])
+        with open(paths[name], "w") as file:
+            json.dump(contents, file, separators=(",", ":"))
+        print(f"{paths[name]}: {os.path.getsize(paths[name])} bytes")
 
 
 if __name__ == "__main__":

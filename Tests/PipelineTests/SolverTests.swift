@@ -30,7 +30,9 @@ import Testing
     private func open(_ scheduler: String) throws -> Model {
         var tiny = try TinyModel(tensors: goldenTensors(TinyModel.unet))
         tiny["scheduler/scheduler_config.json"] = scheduler
+        let kind = try JSONObject(parsing: scheduler, name: "scheduler", infinities: true).string("_class_name")
         tiny["model_index.json"] = tiny["model_index.json"].replacing("DDIMPipeline", with: "DDPMPipeline")
+            .replacing("DDIMScheduler", with: kind)
         return try tiny.withFolder { try Model($0, .init(threads: 1)) }
     }
 

@@ -18,11 +18,20 @@ public final class RecordedWeights: TensorSource {
 }
 
 /// The tensors of a network with golden weights.
-///   unet  its config
-public func goldenTensors(_ unet: String) throws -> [SafetensorsWriter.Tensor] {
+///   config  its config.json
+///   name    its class in diffusers or transformers
+public func goldenTensors(
+    _ config: String, of name: String = "UNet2DModel"
+) throws -> [SafetensorsWriter.Tensor] {
     let recorder = RecordedWeights()
-    let json = try JSONObject(JSONValue(parsing: unet, name: "tiny"), name: "tiny")
-    _ = try UNet2D(UNet2DConfig(json), Weights(recorder))
+    let json = try JSONObject(parsing: config, name: "tiny"), weights = Weights(recorder)
+    switch name {
+    case "UNet2DModel": _ = try UNet2D(UNet2DConfig(json), weights)
+    case "UNet2DConditionModel": _ = try UNet2DCondition(UNet2DConditionConfig(json), weights)
+    case "AutoencoderKL": _ = try AutoencoderKL(AutoencoderConfig(json, kind: .kl), weights)
+    case "VQModel": _ = try VQModel(AutoencoderConfig(json, kind: .vq), weights)
+    default: _ = try CLIPText(CLIPTextConfig(json), weights, hasProjection: name.hasSuffix("WithProjection"))
+    }
     return recorder.tensors
 }
 
@@ -47,10 +56,46 @@ public struct TinyModel {
         files["unet/diffusion_pytorch_model.safetensors"] = try SafetensorsWriter.serialize(tensors)
     }
 
+    /// All components of a folder, with golden weights.
+    ///   texts  its text files, model_index.json among them
+    public init(_ texts: [String: JSONValue]) throws {
+        for (path, content) in texts {
+            if case .string(let text) = content { self[path] = text } else { self[path] = content.text }
+        }
+        for (component, name) in try networks {
+            try setWeights(component, goldenTensors(self["\(component)/config.json"], of: name))
+        }
+    }
+
+    /// The classes of the components that have weights.
+    public var networks: [String: String] {
+        get throws {
+            let index = try JSONObject(parsing: self["model_index.json"], name: "model_index.json")
+            return index.members.compactMapValues { entry in
+                guard case .array(let parts) = entry, case .string(let name) = parts.last,
+                    !name.hasSuffix("Scheduler"), !name.hasSuffix("Tokenizer")
+                else { return nil }
+                return name
+            }
+        }
+    }
+
+    public mutating func setWeights(
+        _ component: String, _ tensors: [SafetensorsWriter.Tensor], variant: String = ""
+    ) throws {
+        let base = component.hasPrefix("text_encoder") ? "model" : "diffusion_pytorch_model"
+        files["\(component)/\(base)\(variant).safetensors"] = try SafetensorsWriter.serialize(tensors)
+    }
+
     /// A text file.
     public subscript(_ name: String) -> String {
         get { String(decoding: files[name] ?? [], as: UTF8.self) }
         set { files[name] = Array(newValue.utf8) }
+    }
+
+    /// Writes the files.
+    public func write(to folder: TemporaryFolder) throws {
+        for (name, bytes) in files { try folder.add(name, bytes) }
     }
 
     /// Lends the files as a folder in memory.

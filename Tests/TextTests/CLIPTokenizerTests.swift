@@ -36,6 +36,26 @@ struct CLIPTokenizerTests {
         }
     }
 
+    /// CLIP's own, which needs no files, with the padding of OpenAI's models and of OpenCLIP's.
+    @Test func standard() throws {
+        let texts = try GoldenTokenizers().texts
+        for golden in try JSONObject(.disk(fixturesFolder), "clip_tokenizer.json").objects("cases", count: 2...2) {
+            let padding = try golden.string("padding")
+            guard case .array(let expected) = golden.value("ids") else { throw golden.error("ids", expected: "a list") }
+            try #require(expected.count == texts.count)
+            let tokenizer = try CLIPTokenizer.standard(padding: padding)
+            #expect(tokenizer.startID == 49406 && tokenizer.endID == 49407 && tokenizer.idCount == 49408)
+            #expect(tokenizer.paddingID == (padding == "!" ? 0 : 49407) && tokenizer.maximumLength == 77)
+            for (text, ids) in zip(texts, expected) {
+                let found = tokenizer.encode(text)
+                let same = ids == .array(found.map { .integer($0) }) || ids == .integer(checksum(found))
+                #expect(same, "\(JSONValue.string(text)) gives \(found), not \(ids.text)")
+            }
+            let framed = try texts.flatMap { try tokenizer.encode($0, length: nil).ids }
+            try #expect(checksum(framed) == golden.int("framed"))
+        }
+    }
+
     /// The golden case with every ids written out, so that a difference is readable.
     @Test func frames() throws {
         let tokenizer = try tokenizer(smallFiles(merges: [("h", "i</w>")]))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare libmcm with the installed diffusers and torch, live, through the C ABI.
 
-    python parity.py --library build/libmcm.so [--seed 0] [randn unets schedulers solvers begun end-to-end]
+    python parity.py --library build/libmcm.so [--seed 0] [randn unets schedulers solvers begun pipelines end-to-end]
 
 Random networks, scheduler configurations and draws are run on both sides; a table shows the relative error
 ||out - ref|| / ||ref|| of each and its bound, and the exit status is 1 if one is exceeded.
@@ -45,6 +45,8 @@ SOLVER_BOUND = 1e-5
 THIRD_ORDER_BOUND = 1e-4
 # Schedules that end near zero signal begin with sigmas of thousands, which leave the rounding of large numbers behind.
 ILL_CONDITIONED_BOUND = 1e-3
+# Guidance takes differences of predictions, and the steps add up.
+PIPELINE_BOUND = 3e-5
 PIXEL_BOUND = 1      # of 255
 
 UNET_ARGUMENTS = inspect.signature(UNet2DModel.__init__).parameters
@@ -683,6 +685,75 @@ def check_begun(library, report, rng, count=150):
                    float(rest) if word == "error" else float("inf"), solver_bound(case["config"]))
 
 
+# ---------------------------------------------------------------- pipelines
+
+def random_pipeline_run(rng, models, seed):
+    """A case of make_latent.py, its samples and its images; None if diffusers makes no run of it."""
+    from make_latent import BAD, CAT, LONG, SEA, latent_case
+    model = rng.choice([name for name in models if name != "ldm"])
+    own = models[model]["model_index.json"]["_class_name"]
+    family = own.removesuffix("Pipeline").removesuffix("Img2Img").removesuffix("Inpaint")
+    tasks = {"inpainting": ["Inpaint"], "xl-inpainting": ["Inpaint"], "refiner": ["Img2Img", "Inpaint"],
+             "lcm": ["", "Img2Img"]}.get(model, ["", "Img2Img", "Inpaint"])
+    task, images = rng.choice(tasks), rng.choice([1, 1, 2])
+    prompts = [rng.choice([CAT, SEA, LONG, ""]) for _ in range(images)]
+    extra = {"prompts": prompts, "batch": rng.choice([images, 2]), "steps": rng.randint(4, 8),
+             "guidance": rng.choice([None, 1.0, 3.0, 7.5]), "height": 4 * rng.randint(3, 8),
+             "width": 4 * rng.randint(3, 8)}
+    if model != "lcm":
+        extra["scheduler"] = rng.choice([None] + [s for s in SOLVERS if s != "LCMScheduler"])
+        extra["options"] = {"clip_sample": False} if extra["scheduler"] == "HeunDiscreteScheduler" else {}
+        if extra["scheduler"] == "PNDMScheduler":
+            extra["options"] = {"skip_prk_steps": True}
+        extra["negatives"] = rng.choice([None, [BAD] * images])
+        extra["clip_skip"] = rng.choice([0, 0, 1])
+        extra["rescale"] = rng.choice([0.0, 0.7]) if not task and "XL" not in family else 0.0
+    if task:
+        extra |= {"image": rng.randrange(2 ** 31), "strength": rng.choice([1.0, round(rng.uniform(0.3, 1), 3)]),
+                  "images": rng.choice([1, extra["batch"]])}
+    if task == "Inpaint":
+        extra["mask"] = rng.randrange(2 ** 31)
+    # See README.md of the fixtures: in inpainting, an image for several generators is drawn from the first alone.
+    if extra["batch"] == 2 and rng.random() < 0.5 and (task != "Inpaint" or extra["images"] == 2):
+        extra["seeds"] = [rng.randrange(2 ** 63) for _ in range(2)]
+    try:
+        case, samples, pictures = latent_case(models, "", model, f"{family}{task}Pipeline", extra, seed)
+    except ValueError:      # no step is left
+        return None
+    return (case, samples, pictures) if samples.isfinite().all() else None
+
+
+def check_pipelines(library, report, rng, count=40):
+    """Runs of diffusers' pipelines on small random models. Done by the Swift tests."""
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    sys.path.append(os.path.join(root, "Tests", "Fixtures"))
+    from make_fixtures import write
+    from make_latent import MODELS, model_files, quietly
+    quietly()
+    models, runs = {name: model_files(name) for name in MODELS}, []
+    while len(runs) < count:
+        run = random_pipeline_run(rng, models, rng.randrange(2 ** 31))
+        if run is not None:
+            run[0]["name"] = str(len(runs))
+            runs.append(run)
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = {case["name"]: samples for case, samples, _ in runs}
+        tensors |= {f"{case['name']}.images": pictures for case, _, pictures in runs}
+        write(folder, "latent", tensors, [case for case, _, _ in runs])
+        command = ["swift", "test", "-c", "release", "-Xswiftc", "-enable-testing", "--filter", "randomPipelines"]
+        output = subprocess.run(command, cwd=root, env={**os.environ, "MCM_PARITY": folder}, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+    results = {line.split()[1]: line.split()[2:] for line in output.splitlines() if line.startswith("pipeline ")}
+    if not results:
+        print(output)
+    for case, _, _ in runs:
+        error, worst = map(float, results.get(case["name"], ("inf", "inf")))
+        name = (f"{case['name']}: {case['model']}, {case['pipeline']}, {case['scheduler']}, {case['steps']} steps, "
+                f"strength {case['strength']}, guidance {case['guidance']}, {case['batch']} images")
+        report.add("pipelines", name, error, PIPELINE_BOUND)
+        report.add("pipelines", f"{case['name']}: largest pixel difference", worst, PIXEL_BOUND)
+
+
 # ---------------------------------------------------------------- end to end
 
 def check_end_to_end(library, report, rng, folder, batch=2):
@@ -709,7 +780,7 @@ def check_end_to_end(library, report, rng, folder, batch=2):
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     checks = {"randn": check_randn, "unets": check_unets, "schedulers": check_schedulers, "solvers": check_solvers,
-              "begun": check_begun, "end-to-end": check_end_to_end}
+              "begun": check_begun, "pipelines": check_pipelines, "end-to-end": check_end_to_end}
     parser = argparse.ArgumentParser(description="Compare libmcm with diffusers through the C ABI.")
     parser.add_argument("checks", nargs="*", help=f"which ones (default: all): {', '.join(checks)}")
     parser.add_argument("--library", required=True, help="path of libmcm.so")
