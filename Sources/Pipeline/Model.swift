@@ -200,6 +200,8 @@ public final class Model: Sendable {
     public var predictionChannels: Int { unet.config.outChannels }
     /// Pixels of an image per pixel of a sample, in each direction.
     public var reduction: Int { latents?.config.reduction ?? 1 }
+    /// Whether samples are latents, and not images.
+    public var isLatent: Bool { latents != nil }
     /// Of an image.
     public var imageChannels: Int { latents?.config.outChannels ?? channels }
     /// Whether its network reads a text.
