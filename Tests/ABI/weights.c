@@ -100,7 +100,6 @@ void unet2d(writer *w, uint32_t in, uint32_t out, const uint32_t *widths, int le
     }
     norm(w, "conv_norm_out", widths[0]);
     conv(w, "conv_out", widths[0], out, 3);
-    if (w->damage->surplus) tensor(w, w->damage->surplus, "weight", 1, widths);
 }
 
 writer begin_weights(const char *metadata, uint32_t seed, int untrained, const damage *damage) {
@@ -111,6 +110,7 @@ writer begin_weights(const char *metadata, uint32_t seed, int untrained, const d
 }
 
 bytes finish_weights(writer *w) {
+    if (w->damage->surplus) tensor(w, w->damage->surplus, "weight", 1, (uint32_t[]){4});
     w->header[w->header_size++] = '}';
     while (w->header_size % 8) w->header[w->header_size++] = ' ';
     bytes file = {NULL, 8 + w->header_size + 4 * w->count};
