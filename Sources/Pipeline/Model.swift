@@ -92,6 +92,7 @@ public final class Model: Sendable {
         var weights = WeightOptions(threads: threads, rounds: options.rounds)
         latents = try kind.autoencoder.map { component in
             let json = try files.config(component)
+            try json.checkClass(is: kind.isText ? "AutoencoderKL" : "VQModel")
             let config = try AutoencoderConfig(json, kind: kind.isText ? .kl : .vq)
             return LatentSpace(
                 config: config,
@@ -111,7 +112,7 @@ public final class Model: Sendable {
         weights.cacheBytes = options.cacheBytes
         let checkpoint = try files.weights("unet")()
         let json = try files.config("unet")
-        try Self.checkClass(json, is: kind.isText ? "UNet2DConditionModel" : "UNet2DModel")
+        try json.checkClass(is: kind.isText ? "UNet2DConditionModel" : "UNet2DModel")
         let loaded: Loaded<any UNet> =
             try kind.isText
             ? Loaded(checkpoint, weights) { try UNet2DCondition(UNet2DConditionConfig(json), $0) }
@@ -150,13 +151,6 @@ public final class Model: Sendable {
             network: try part(files.weights(component), weights, options) {
                 try CLIPText(config, $0, hasProjection: hasProjection)
             }, hasProjection: hasProjection)
-    }
-
-    /// A component's config may name its class.
-    private static func checkClass(_ json: JSONObject, is name: String) throws {
-        if json.has("_class_name"), try json.string("_class_name") != name {
-            throw json.error("_class_name", expected: "\"\(name)\"", kind: .unsupported)
-        }
     }
 
     /// Throws unless the network's channels are those of samples and of what belongs to them.

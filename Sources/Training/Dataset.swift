@@ -156,7 +156,8 @@ public final class Dataset: Sendable {
         guard channels == expected else {
             throw MCMError(
                 .incompatible,
-                "\(name): \(isEncoded ? "samples" : "images") have \(channels) channels, expected the model's \(expected)")
+                "\(name): \(isEncoded ? "samples" : "images") have \(channels) channels, expected the model's \(expected)"
+            )
         }
     }
 

@@ -145,8 +145,7 @@ static void masks_need_an_image(void) {
     mcm_model_free(model);
 }
 
-/* Nothing to be painted: the image stays, as far as an autoencoder can keep it. Else, what stays is the sample of the
- * image where nothing is painted. */
+/* Where nothing is painted, the result is the image's. */
 static void what_is_not_painted_stays(void) {
     mcm_model *model = open_parts(STABLE_DIFFUSION);
     latent_view ends[2];

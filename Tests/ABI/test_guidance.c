@@ -96,10 +96,13 @@ static void guidance_options_out_of_range(void) {
     options.batch = UINT32_MAX;
     STATUS(MCM_ERROR_SIZE, mcm_session_create(sd, &options, &session));
     CHECK(session == NULL);
-    /* Too much guidance gives what is not finite: the session stays where it was. */
+    /* What is not finite is no result: the session stays where it was. */
     options = latent_options();
     options.guidance_scale = 3e38f;
     session = latent_session(sd, &options, 1);
+    float large[64];
+    for (int i = 0; i < 64; i++) large[i] = 3e38f;
+    OK(mcm_session_set_sample(session, large, 64));
     UNCHANGED(MCM_ERROR_INVALID_ARGUMENT, session, mcm_session_step(session));
     mcm_session_free(session);
     free_models();

@@ -51,7 +51,7 @@ static void latent_model_options_are_checked(void) {
     options.reserved = 1;
     INVALID(mcm_model_open(folder, &options, &model));
     options.reserved = 0;
-    static const char *const variants[] = {"fp16", "", "../unet", "%s", "a b", "\xc3\xa9"};
+    static const char *const variants[] = {"fp16", ".", "../unet", "%s", "a b", "\xc3\xa9"};
     for (int i = 0; i < 6; i++) {
         options.variant = variants[i];
         STATUS(ANY_DATA, mcm_model_open(folder, &options, &model));

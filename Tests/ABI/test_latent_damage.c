@@ -95,7 +95,7 @@ static void latent_texts_that_are_damaged(void) {
         {STABLE_DIFFUSION,
          "text_encoder",
          {.from = "\"max_position_embeddings\":12", .to = "\"max_position_embeddings\":2"}},
-        {STABLE_DIFFUSION, "text_encoder", {.from = "quick_gelu", .to = "relu"}},
+        {STABLE_DIFFUSION, "text_encoder", {.from = "quick_gelu", .to = "surprise"}},
         {STABLE_DIFFUSION, "tokenizer", {.from = "\"a\":0", .to = "\"a\":1"}},
         {STABLE_DIFFUSION, "tokenizer", {.from = "\"a\":0", .to = "\"a\":-1"}},
         {STABLE_DIFFUSION, "tokenizer", {.from = "\"a\":0", .to = "\"a\":9223372036854775807"}},

@@ -60,7 +60,8 @@ static mcm_status open_tensors(const file_tensor *tensors, int count, const char
 static mcm_dataset *latent_dataset(latent_kind kind) {
     file_tensor tensors[MOST_TENSORS];
     mcm_dataset *data;
-    OK(open_tensors(tensors, tensors_of(kind, tensors), "latent images", &data));
+    static const char *const names[LATENT_KINDS] = {"images of sd", "images to paint", "images of xl", "images of ldm"};
+    OK(open_tensors(tensors, tensors_of(kind, tensors), names[kind], &data));
     return data;
 }
 
