@@ -172,7 +172,8 @@ static void options_without_cache_bytes(void) {
     /* Only a size that a header once had. */
     options.threads = 1;
     for (options.struct_size = 9; options.struct_size < sizeof options; options.struct_size++)
-        STATUS(MCM_ERROR_STRUCT_SIZE, mcm_model_open_memory(files, TINY_FILES, &options, &of));
+        if (options.struct_size != 16) /* without what follows cache_bytes */
+            STATUS(MCM_ERROR_STRUCT_SIZE, mcm_model_open_memory(files, TINY_FILES, &options, &of));
     CHECK(of == NULL);
     free_files(files);
     unsigned char room[24];
