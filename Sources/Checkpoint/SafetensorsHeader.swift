@@ -15,7 +15,8 @@ struct SafetensorsHeader {
                 "has \(file.count) bytes, expected a safetensors file: 8 bytes of header length, header, data")
         }
         // A zip archive, as torch writes it, or a bare pickle of protocol 2 and later.
-        if file.starts(with: Array("PK\u{3}\u{4}".utf8)) || file[0] == 0x80 && (2...5).contains(file[1]) && file[7] != 0 {
+        if file.starts(with: Array("PK\u{3}\u{4}".utf8)) || file[0] == 0x80 && (2...5).contains(file[1]) && file[7] != 0
+        {
             throw pickleError(name)
         }
         let declared = UInt64(littleEndian: file.loadUnaligned(as: UInt64.self))

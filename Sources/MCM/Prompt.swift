@@ -33,14 +33,18 @@ func promptOptions(_ options: UnsafePointer<mcm_prompt_options>?) throws -> Prom
 ) -> mcm_status {
     call {
         let out = try pointer(out, "out")
-        guard let expected = checkedProduct([Int(count), Int(tokens), Int(channels)]) else {
+        guard let expected = checkedProduct([Int(count), Int(tokens), Int(channels)]),
+            let pooledExpected = checkedProduct([Int(count), Int(pooled_channels)])
+        else {
             throw MCMError(
-                .size, "\(count) prompts of \(tokens) tokens with \(channels) channels are beyond any memory")
+                .size,
+                "\(count) prompts of \(tokens) tokens with \(channels) channels and \(pooled_channels) pooled ones are "
+                    + "beyond any memory")
         }
         let states = try floats(states, state_count, expected, "states")
         let values =
             pooled == nil && pooled_count == 0 && pooled_channels == 0
-            ? nil : try floats(pooled, pooled_count, Int(count) * Int(pooled_channels), "pooled")
+            ? nil : try floats(pooled, pooled_count, pooledExpected, "pooled")
         out.pointee = handle(
             try Prompt(
                 states: states, count: Int(count), tokens: Int(tokens), channels: Int(channels), pooled: values,

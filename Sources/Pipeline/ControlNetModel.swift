@@ -11,6 +11,7 @@ public final class ControlNetModel: Sendable {
     /// Opens a folder with config.json and the weights.
     public init(_ folder: Folder, _ options: Model.Options = Model.Options()) throws {
         let json = try JSONObject(folder, "config.json")
+        try json.checkClass(is: "ControlNetModel")
         let config = try ControlNetConfig(json)
         let loaded = try Loaded(
             CheckpointSource.open(folder, component: "", variant: options.variant),

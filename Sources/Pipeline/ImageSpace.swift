@@ -56,6 +56,10 @@ extension Model {
     ) throws -> Tensor {
         let pixels = try tensor(
             of: images, channels: imageChannels, mustBeIntensities: mustBeIntensities, in: workspace)
+        guard pixels.h % reduction == 0, pixels.w % reduction == 0 else {
+            throw MCMError(
+                .size, "images of \(pixels.w) x \(pixels.h), expected multiples of \(reduction) for the model")
+        }
         return try latents?.encode(pixels, noise: nil, tiling: tiling, in: workspace) ?? pixels
     }
 

@@ -98,6 +98,7 @@ public final class Model: Sendable {
         var weights = WeightOptions(threads: threads, rounds: options.rounds)
         latents = try kind.autoencoder.map { component in
             let json = try files.config(component)
+            try json.checkClass(is: kind.isText ? "AutoencoderKL" : "VQModel")
             let config = try AutoencoderConfig(json, kind: kind.isText ? .kl : .vq)
             try Self.checkClass(json, is: config.kind.rawValue)
             return LatentSpace(
@@ -118,7 +119,7 @@ public final class Model: Sendable {
         weights.cacheBytes = options.cacheBytes
         let checkpoint = try files.weights("unet")()
         let json = try files.config("unet")
-        try Self.checkClass(json, is: kind.isText ? "UNet2DConditionModel" : "UNet2DModel")
+        try json.checkClass(is: kind.isText ? "UNet2DConditionModel" : "UNet2DModel")
         let loaded: Loaded<any UNet> =
             try kind.isText
             ? Loaded(checkpoint, weights) { try UNet2DCondition(UNet2DConditionConfig(json), $0) }
@@ -157,13 +158,6 @@ public final class Model: Sendable {
             network: try part(files.weights(component), weights, options) {
                 try CLIPText(config, $0, hasProjection: hasProjection)
             }, hasProjection: hasProjection)
-    }
-
-    /// A component's config may name its class.
-    private static func checkClass(_ json: JSONObject, is name: String) throws {
-        if json.has("_class_name"), try json.string("_class_name") != name {
-            throw json.error("_class_name", expected: "\"\(name)\"", kind: .unsupported)
-        }
     }
 
     /// Throws unless the network's channels are those of samples and of what belongs to them.
@@ -223,6 +217,8 @@ public final class Model: Sendable {
     public var predictionChannels: Int { unet.config.outChannels }
     /// Pixels of an image per pixel of a sample, in each direction.
     public var reduction: Int { latents?.config.reduction ?? 1 }
+    /// Whether samples are latents, and not images.
+    public var isLatent: Bool { latents != nil }
     /// Of an image.
     public var imageChannels: Int { latents?.config.outChannels ?? channels }
     /// Whether its network reads a text.

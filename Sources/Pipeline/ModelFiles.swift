@@ -90,3 +90,12 @@ struct OriginalModelFile: ModelFiles {
         return try CLIPTokenizer.standard(padding: width == 768 ? "<|endoftext|>" : "!")
     }
 }
+
+extension JSONObject {
+    /// A component's config may name its class. Throws for another one.
+    func checkClass(is name: String) throws {
+        if has("_class_name"), try string("_class_name") != name {
+            throw error("_class_name", expected: "\"\(name)\"", kind: .unsupported)
+        }
+    }
+}

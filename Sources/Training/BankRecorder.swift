@@ -26,8 +26,13 @@ extension Bank {
         progress: (_ done: Int, _ count: Int) -> Bool
     ) throws {
         try model.unet.checkSize(height: dataset.height, width: dataset.width)
-        try dataset.check(channels: model.channels)
         let base = try Base(model)
+        guard dataset.isEncoded || !model.isLatent else {
+            throw MCMError(
+                .incompatible,
+                "\(dataset.name): holds images, expected samples of the latent diffusion model: encode it first")
+        }
+        try dataset.check(base)
         let range = options.timesteps ?? 0..<base.schedule.numTrainTimesteps
         guard !range.isEmpty, range.lowerBound >= 0, range.upperBound <= base.schedule.numTrainTimesteps else {
             throw MCMError(

@@ -10,7 +10,7 @@ public struct Source {
 
     /// bank: of predictions for the data set's images; nil to run the model.
     public init(_ dataset: Dataset, bank: Bank?, for trainer: Trainer) throws {
-        try dataset.check(channels: trainer.base.channels)
+        try dataset.check(trainer.base)
         let (known, found) = (trainer.modalities.map(\.name), dataset.modalities.map(\.name))
         guard known.contains(where: found.contains) else {
             let names = { (list: [String]) in list.map { "\"\($0)\"" }.joined(separator: ", ") }

@@ -140,19 +140,24 @@ public final class Dataset: Sendable {
     ///   channels  of the model
     ///   returns   (examples, height, width, channels)
     func samples(_ indices: [Int], channels: Int, in workspace: Workspace) throws -> Tensor {
-        try check(channels: channels)
         guard isEncoded else {
-            return try withImages("images", indices) { try tensor(of: $0, channels: channels, mustBeIntensities: true, in: workspace) }
+            return try withImages("images", indices) {
+                try tensor(of: $0, channels: channels, mustBeIntensities: true, in: workspace)
+            }
         }
         let x = try Tensor(indices.count, height, width, channels, in: workspace)
         try withSamples(indices) { fromNCHW($0, into: x) }
         return x
     }
 
-    func check(channels: Int) throws {
-        guard channels == self.channels else {
+    /// Throws unless examples have the channels of a model's samples, or images those of its images.
+    func check(_ base: Base) throws {
+        let expected = isEncoded ? base.channels : base.model?.imageChannels ?? base.channels
+        guard channels == expected else {
             throw MCMError(
-                .incompatible, "\(name): examples have \(self.channels) channels, expected the model's \(channels)")
+                .incompatible,
+                "\(name): \(isEncoded ? "samples" : "images") have \(channels) channels, expected the model's \(expected)"
+            )
         }
     }
 

@@ -25,8 +25,12 @@ extension Dataset {
         try withoutActuallyEscaping(progress) { progress in
             let samples = SafetensorsWriter.Tensor(name: "samples", shape: shape) { [self] sink in
                 for i in 0..<count {
-                    let x = try withImages("images", [i]) {
-                        try model.encode($0, mustBeIntensities: true, in: workspace)
+                    let x = try withImages("images", [i]) { image in
+                        do {
+                            return try model.encode(image, mustBeIntensities: true, in: workspace)
+                        } catch let error as MCMError where error.kind == .invalidArgument {
+                            throw MCMError(.format, "\(name): example \(i): \(error.message)")
+                        }
                     }
                     let order = try Tensor(1, x.c, x.h, x.w, in: workspace)
                     toNCHW(x, into: order.data)

@@ -68,7 +68,10 @@ int main(int argc, char **argv) {
                                  no_memory_tests, thread_tests, process_tests, training_tests,
                                  training_bit_tests, training_file_tests, training_damage_tests,
                                  training_mismatch_tests, training_input_tests, training_option_tests,
-                                 training_config_tests, training_null_tests, training_memory_tests};
+                                 training_config_tests, training_null_tests, training_memory_tests,
+                                 latent_tests, null_latent_tests, latent_input_tests, prompt_tests, guidance_tests,
+                                 begin_tests, controlnet_tests, latent_damage_tests, latent_memory_tests,
+                                 training_latent_tests};
     int passed = 0, failed = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         for (const test *t = files[i]; t->run; t++)

@@ -457,7 +457,7 @@ static void names_of_nothing(void) {
     INVALID(mcm_modulator_get_modality(ok.module, UINT32_MAX, &modality));
     MISUSE(mcm_session_decode(ok.session, MCM_DECODE_SAMPLE, 1, ok.pixels, 64));
     MISUSE(mcm_session_decode(ok.session, MCM_DECODE_SAMPLE, UINT32_MAX, ok.pixels, 64));
-    INVALID(mcm_session_decode(ok.session, 2, 0, ok.pixels, 64));
+    INVALID(mcm_session_decode(ok.session, 3, 0, ok.pixels, 64));
     INVALID(mcm_session_decode(ok.session, -1, 0, ok.pixels, 64));
     free_all();
 }

@@ -154,7 +154,10 @@ static void sessions_arena_grows_with_a_module(void) {
 static void options_without_cache_bytes(void) {
     mcm_memory_file files[TINY_FILES];
     tiny_model_files(&(tiny_model){0}, files);
-    mcm_model_options options = {8, 3, UINT64_MAX};
+    mcm_model_options options = MCM_MODEL_OPTIONS_INIT;
+    options.struct_size = 8;
+    options.threads = 3;
+    options.cache_bytes = UINT64_MAX;
     mcm_model *of = NULL;
     OK(mcm_model_open_memory(files, TINY_FILES, &options, &of));
     CHECK(model_memory(of).threads == 3 && model_memory(of).cache == 0);
@@ -169,7 +172,8 @@ static void options_without_cache_bytes(void) {
     /* Only a size that a header once had. */
     options.threads = 1;
     for (options.struct_size = 9; options.struct_size < sizeof options; options.struct_size++)
-        STATUS(MCM_ERROR_STRUCT_SIZE, mcm_model_open_memory(files, TINY_FILES, &options, &of));
+        if (options.struct_size != 16) /* without what follows cache_bytes */
+            STATUS(MCM_ERROR_STRUCT_SIZE, mcm_model_open_memory(files, TINY_FILES, &options, &of));
     CHECK(of == NULL);
     free_files(files);
     unsigned char room[24];

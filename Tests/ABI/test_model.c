@@ -105,7 +105,8 @@ static void folders_that_are_none(void) {
     STATUS(MCM_ERROR_IO, mcm_model_open("/no/such/folder", NULL, &model));
     MESSAGE("/no/such/folder");
     STATUS(MCM_ERROR_IO, mcm_model_open("", NULL, &model));
-    STATUS(MCM_ERROR_IO, mcm_model_open(path_in(fashion, "module.mcm.safetensors"), NULL, &model)); /* a file */
+    /* A file, but not a model's. */
+    STATUS(MCM_ERROR_FORMAT, mcm_model_open(path_in(fashion, "module.mcm.safetensors"), NULL, &model));
     STATUS(ANY_DATA, mcm_model_open(fashion, NULL, &model)); /* a folder, but not a model's */
     STATUS(ANY_DATA, mcm_model_open("/no/such/folder\nwith a line feed", NULL, &model));
     FAILS(mcm_model_open("not \xff UTF-8", NULL, &model));

@@ -44,6 +44,8 @@ static void free_of_null(void) {
     mcm_scheduler_free(NULL);
     mcm_session_free(NULL);
     mcm_rng_free(NULL);
+    mcm_prompt_free(NULL);
+    mcm_controlnet_free(NULL);
     CHECK(strcmp(mcm_last_error(), "") == 0);
 }
 
@@ -60,6 +62,9 @@ static void init_of_null(void) {
     mcm_session_state_init(NULL, sizeof(mcm_session_state));
     mcm_attachment_init(NULL, sizeof(mcm_attachment));
     mcm_generate_options_init(NULL, sizeof(mcm_generate_options));
+    mcm_predict_options_init(NULL, sizeof(mcm_predict_options));
+    mcm_prompt_options_init(NULL, sizeof(mcm_prompt_options));
+    mcm_prompt_info_init(NULL, sizeof(mcm_prompt_info));
 }
 
 static void null_to_images_and_rng(void) {

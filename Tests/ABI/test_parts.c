@@ -92,6 +92,9 @@ static void initialisers_equal_macros(void) {
     SAME_AS_MACRO(mcm_attach_options, MCM_ATTACH_OPTIONS_INIT, mcm_attach_options_init);
     SAME_AS_MACRO(mcm_session_state, MCM_SESSION_STATE_INIT, mcm_session_state_init);
     SAME_AS_MACRO(mcm_attachment, MCM_ATTACHMENT_INIT, mcm_attachment_init);
+    SAME_AS_MACRO(mcm_predict_options, MCM_PREDICT_OPTIONS_INIT, mcm_predict_options_init);
+    SAME_AS_MACRO(mcm_prompt_options, MCM_PROMPT_OPTIONS_INIT, mcm_prompt_options_init);
+    SAME_AS_MACRO(mcm_prompt_info, MCM_PROMPT_INFO_INIT, mcm_prompt_info_init);
     SAME_AS_MACRO(mcm_generate_options, MCM_GENERATE_OPTIONS_INIT, mcm_generate_options_init);
 }
 
@@ -99,20 +102,23 @@ static void initialisers_equal_macros(void) {
 static void layout_of_structs(void) {
 #define LAYOUT(type, bytes, last, offset) CHECK(sizeof(type) == (bytes) && offsetof(type, last) == (offset))
     LAYOUT(mcm_image, 40, row_stride, 32);
-    LAYOUT(mcm_model_options, 16, cache_bytes, 8);
+    LAYOUT(mcm_model_options, 48, reserved, 44);
     LAYOUT(mcm_memory_file, 24, size, 16);
-    LAYOUT(mcm_model_info, 80, fingerprint, 56);
+    LAYOUT(mcm_model_info, 112, rounding_error, 108);
+    LAYOUT(mcm_predict_options, 48, timestep_cond_count, 40);
+    LAYOUT(mcm_prompt_options, 16, chunks, 12);
+    LAYOUT(mcm_prompt_info, 24, truncated, 20);
     LAYOUT(mcm_memory, 32, arena, 24);
     LAYOUT(mcm_modulator_info, 48, base_fingerprint, 24);
     LAYOUT(mcm_modality_info, 80, name, 16);
     LAYOUT(mcm_condition, 24, images, 16);
     LAYOUT(mcm_scheduler_info, 16, init_noise_sigma, 12);
     LAYOUT(mcm_step_info, 16, needs_noise, 12);
-    LAYOUT(mcm_session_options, 40, scheduler_options, 32);
+    LAYOUT(mcm_session_options, 72, reserved, 68);
     LAYOUT(mcm_attach_options, 20, other_base, 16);
-    LAYOUT(mcm_session_state, 36, seeded, 32);
+    LAYOUT(mcm_session_state, 48, image_channels, 44);
     LAYOUT(mcm_attachment, 32, options, 24);
-    LAYOUT(mcm_generate_options, 72, user, 64);
+    LAYOUT(mcm_generate_options, 120, mask_count, 116);
 }
 
 /* The first values of two torch.randn from manual_seed(42). The golden tests compare more of them, and bits. */

@@ -1,164 +1,10 @@
 #include "tiny.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
-
-enum { HEADER_CAPACITY = 32768, VALUE_CAPACITY = 65536, TEXT_CAPACITY = 4096 };
-
-/* A safetensors file in the making. */
-typedef struct writer {
-    char *header;
-    size_t header_size;
-    float *values;
-    size_t count;
-    uint32_t random;
-    int untrained;
-    const damage *damage;
-    char joined[128];
-} writer;
-
-/* Uniform in [-1, 1): a linear congruential generator's upper bits. */
-static float random_value(writer *w) {
-    w->random = w->random * 1664525u + 1013904223u;
-    return (float)(w->random >> 8) / 8388608.0f - 1.0f;
-}
-
-static void tensor(writer *w, const char *prefix, const char *leaf, int rank, const uint32_t *shape) {
-    char name[128];
-    snprintf(name, sizeof name, "%s.%s", prefix, leaf);
-    if (w->damage->missing && strcmp(name, w->damage->missing) == 0) return;
-
-    size_t begin = w->count, size = 1, fan_in = 1;
-    char dimensions[64] = "";
-    for (int i = 0; i < rank; i++) {
-        size *= shape[i];
-        if (i > 0) fan_in *= shape[i];
-        sprintf(dimensions + strlen(dimensions), "%s%u", i > 0 ? "," : "", shape[i]);
-    }
-    int is_norm = rank == 1 && strcmp(leaf, "weight") == 0;
-    int is_zero = w->untrained && strcmp(prefix, "conv_out") == 0;
-    for (size_t i = 0; i < size; i++) {
-        float r = random_value(w);
-        float value = rank > 1 ? r * 1.7f / sqrtf((float)fan_in) : is_norm ? 1 + 0.1f * r : 0.1f * r;
-        w->values[w->count++] = is_zero ? 0 : value;
-    }
-    if (w->damage->not_finite && strcmp(name, w->damage->not_finite) == 0) w->values[w->count - 1] = NAN;
-    w->header_size += (size_t)snprintf(w->header + w->header_size, HEADER_CAPACITY - w->header_size,
-                                       ",\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", name,
-                                       dimensions, 4 * begin, 4 * w->count);
-    CHECK(w->header_size < HEADER_CAPACITY && w->count < VALUE_CAPACITY);
-}
-
-static void norm(writer *w, const char *prefix, uint32_t channels) {
-    tensor(w, prefix, "weight", 1, &channels);
-    tensor(w, prefix, "bias", 1, &channels);
-}
-
-static void linear(writer *w, const char *prefix, uint32_t in, uint32_t out) {
-    tensor(w, prefix, "weight", 2, (uint32_t[]){out, in});
-    tensor(w, prefix, "bias", 1, &out);
-}
-
-static void conv(writer *w, const char *prefix, uint32_t in, uint32_t out, uint32_t kernel) {
-    tensor(w, prefix, "weight", 4, (uint32_t[]){out, in, kernel, kernel});
-    tensor(w, prefix, "bias", 1, &out);
-}
-
-/* prefix.leaf, valid until the next call. */
-static const char *join(writer *w, const char *prefix, const char *leaf) {
-    snprintf(w->joined, sizeof w->joined, "%s.%s", prefix, leaf);
-    return w->joined;
-}
-
-static void resnet(writer *w, const char *prefix, uint32_t in, uint32_t out, uint32_t time) {
-    norm(w, join(w, prefix, "norm1"), in);
-    conv(w, join(w, prefix, "conv1"), in, out, 3);
-    linear(w, join(w, prefix, "time_emb_proj"), time, out);
-    norm(w, join(w, prefix, "norm2"), out);
-    conv(w, join(w, prefix, "conv2"), out, out, 3);
-    if (in != out) conv(w, join(w, prefix, "conv_shortcut"), in, out, 1);
-}
-
-/* UNet2DModel with one residual block per level and attention in the middle. */
-static void unet(writer *w, uint32_t in, uint32_t out, const uint32_t *widths, int levels, uint32_t classes) {
-    static const char *const attention[] = {"to_q", "to_k", "to_v", "to_out.0"};
-    uint32_t time = 4 * widths[0], last = widths[levels - 1];
-    char prefix[64];
-    conv(w, "conv_in", in, widths[0], 3);
-    linear(w, "time_embedding.linear_1", widths[0], time);
-    linear(w, "time_embedding.linear_2", time, time);
-    if (classes > 0) tensor(w, "class_embedding", "weight", 2, (uint32_t[]){classes, time});
-    for (int i = 0; i < levels; i++) {
-        sprintf(prefix, "down_blocks.%d.resnets.0", i);
-        resnet(w, prefix, widths[i > 0 ? i - 1 : 0], widths[i], time);
-        sprintf(prefix, "down_blocks.%d.downsamplers.0.conv", i);
-        if (i < levels - 1) conv(w, prefix, widths[i], widths[i], 3);
-    }
-    resnet(w, "mid_block.resnets.0", last, last, time);
-    norm(w, "mid_block.attentions.0.group_norm", last);
-    for (int i = 0; i < 4; i++) linear(w, join(w, "mid_block.attentions.0", attention[i]), last, last);
-    resnet(w, "mid_block.resnets.1", last, last, time);
-    for (int i = 0; i < levels; i++) {
-        uint32_t width = widths[levels - 1 - i], below = i > 0 ? widths[levels - i] : last;
-        uint32_t outer = widths[levels - 2 - i >= 0 ? levels - 2 - i : 0];
-        sprintf(prefix, "up_blocks.%d.resnets.0", i);
-        resnet(w, prefix, below + width, width, time);
-        sprintf(prefix, "up_blocks.%d.resnets.1", i);
-        resnet(w, prefix, width + outer, width, time);
-        sprintf(prefix, "up_blocks.%d.upsamplers.0.conv", i);
-        if (i < levels - 1) conv(w, prefix, width, width, 3);
-    }
-    norm(w, "conv_norm_out", widths[0]);
-    conv(w, "conv_out", widths[0], out, 3);
-    if (w->damage->surplus) tensor(w, w->damage->surplus, "weight", 1, widths);
-}
-
-/* metadata: the members of the header's __metadata__ object. */
-static writer begin(const char *metadata, uint32_t seed, int untrained, const damage *damage) {
-    writer w = {malloc(HEADER_CAPACITY), 0, malloc(VALUE_CAPACITY * sizeof(float)), 0, seed, untrained, damage, ""};
-    CHECK(w.header && w.values);
-    w.header_size = (size_t)sprintf(w.header, "{\"__metadata__\":{%s}", metadata);
-    return w;
-}
-
-static bytes finish(writer *w) {
-    w->header[w->header_size++] = '}';
-    while (w->header_size % 8) w->header[w->header_size++] = ' ';
-    bytes file = {NULL, 8 + w->header_size + 4 * w->count};
-    file.data = malloc(file.size);
-    CHECK(file.data);
-    for (int i = 0; i < 8; i++) file.data[i] = (unsigned char)((uint64_t)w->header_size >> 8 * i);
-    memcpy(file.data + 8, w->header, w->header_size);
-    memcpy(file.data + 8 + w->header_size, w->values, 4 * w->count);
-    free(w->header);
-    free(w->values);
-    return file;
-}
-
-/* A copy of `text` with the damage's replacement done; the caller frees it. */
-static char *damaged(const char *text, const damage *damage) {
-    char *copy = calloc(1, TEXT_CAPACITY);
-    CHECK(copy);
-    const char *found = damage->from ? strstr(text, damage->from) : NULL;
-    CHECK(!damage->from || found);
-    if (found)
-        sprintf(copy, "%.*s%s%s", (int)(found - text), text, damage->to, found + strlen(damage->from));
-    else
-        strcpy(copy, text);
-    return copy;
-}
-
-static void set_file(mcm_memory_file *file, const char *name, const char *text) {
-    file->name = name;
-    file->size = strlen(text);
-    char *copy = malloc(file->size + 1);
-    CHECK(copy);
-    file->data = strcpy(copy, text);
-}
 
 void tiny_model_files(const tiny_model *d, mcm_memory_file files[TINY_FILES]) {
     static const uint32_t widths[] = {4, 8};
@@ -171,17 +17,17 @@ void tiny_model_files(const tiny_model *d, mcm_memory_file files[TINY_FILES]) {
             "\"down_block_types\":[\"DownBlock2D\",\"DownBlock2D\"],"
             "\"up_block_types\":[\"UpBlock2D\",\"UpBlock2D\"]%s}",
             TINY_SIZE, channels, out, classes);
-    writer w = begin("\"format\":\"pt\"", d->seed, 0, &d->damage);
-    unet(&w, channels, out, widths, 2, d->classes);
-    bytes weights = finish(&w);
+    writer w = begin_weights("\"format\":\"pt\"", d->seed, 0, &d->damage);
+    unet2d(&w, channels, out, widths, 2, d->classes);
+    bytes weights = finish_weights(&w);
 
-    set_file(&files[0], "model_index.json",
+    set_text(&files[0], "model_index.json",
              "{\"_class_name\":\"DDPMPipeline\",\"unet\":[\"diffusers\",\"UNet2DModel\"],"
              "\"scheduler\":[\"diffusers\",\"DDPMScheduler\"]}");
-    char *text = damaged(config, &d->damage);
-    set_file(&files[1], "unet/config.json", text);
+    char *text = damaged_text(config, &d->damage);
+    set_text(&files[1], "unet/config.json", text);
     free(text);
-    set_file(&files[2], "scheduler/scheduler_config.json",
+    set_text(&files[2], "scheduler/scheduler_config.json",
              d->learned_variance ? "{\"_class_name\":\"DDPMScheduler\",\"num_train_timesteps\":1000,"
                                    "\"beta_schedule\":\"linear\",\"variance_type\":\"learned_range\"}"
                                  : "{\"_class_name\":\"DDPMScheduler\",\"num_train_timesteps\":1000,"
@@ -229,11 +75,11 @@ bytes tiny_module_file(const tiny_module *d) {
                 "\\\"fingerprint\\\":\\\"%s\\\"}",
                 channels, TINY_SIZE, d->fingerprint);
     strcat(metadata, "}\"");
-    char *text = damaged(metadata, &d->damage);
-    writer w = begin(text, d->seed + 77, d->untrained, &d->damage);
+    char *text = damaged_text(metadata, &d->damage);
+    writer w = begin_weights(text, d->seed + 77, d->untrained, &d->damage);
     free(text);
-    unet(&w, 2 * channels + 1 + TINY_CLASSES + 3 + 3, 2 * channels, widths, 1, 0);
-    return finish(&w);
+    unet2d(&w, 2 * channels + 1 + TINY_CLASSES + 3 + 3, 2 * channels, widths, 1, 0);
+    return finish_weights(&w);
 }
 
 mcm_modulator *tiny_module_open(const tiny_module *description) {

@@ -2,22 +2,9 @@
 #ifndef TINY_H
 #define TINY_H
 
-#include <mcm.h>
-
-typedef struct bytes {
-    unsigned char *data;
-    size_t size;
-} bytes;
+#include "weights.h"
 
 enum { TINY_SIZE = 8, TINY_CLASSES = 3 }; /* samples are 8x8; the modality "labels" has three classes */
-
-/* Deviations from a sound file; all zero for none. */
-typedef struct damage {
-    const char *not_finite; /* the tensor whose last value is NaN */
-    const char *missing;    /* the tensor that is left out */
-    const char *surplus;    /* a tensor that is not the network's */
-    const char *from, *to;  /* replaced in the metadata (or, in a model, in unet/config.json) */
-} damage;
 
 typedef struct tiny_model {
     uint32_t channels; /* 0 means 1 */

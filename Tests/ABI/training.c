@@ -250,8 +250,10 @@ trainer_view view_of_trainer(mcm_trainer *trainer) {
     view.gradients = copied(gradients, view.count);
     for (uint32_t i = 0; i < 10 + 2 * CONDITIONS; i++) {
         int32_t kind = i < 10 ? MCM_LOSSES_TIMESTEP : i < 10 + CONDITIONS ? MCM_LOSSES_GIVEN : MCM_LOSSES_WITHHELD;
+        uint32_t index = i < 10 ? i : (i - 10) % CONDITIONS;
         mcm_losses_init(&view.losses[i], sizeof(mcm_losses));
-        OK(mcm_trainer_get_losses(trainer, kind, i < 10 ? i : (i - 10) % CONDITIONS, &view.losses[i]));
+        if (i < 10 || index < view.state.modality_count)
+            OK(mcm_trainer_get_losses(trainer, kind, index, &view.losses[i]));
     }
     return view;
 }

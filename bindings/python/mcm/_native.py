@@ -299,6 +299,7 @@ class BankOptions(Struct):
     ]
 
 
+DatasetProgress = CFUNCTYPE(c_int32, c_void_p, c_uint64, c_uint64)
 BankProgress = CFUNCTYPE(c_int32, c_void_p, c_uint64, c_uint64)
 
 
@@ -369,6 +370,7 @@ class Batch(Struct):
         ("conditions", POINTER(Condition)),
         ("condition_count", c_uint32),
         ("reserved", c_uint32),
+        ("prompt", c_void_p),
     ]
 
 
@@ -552,6 +554,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_dataset_info_init": (None, POINTER(DatasetInfo), c_uint32),
     "mcm_dataset_get_info": (c_int32, c_void_p, POINTER(DatasetInfo)),
     "mcm_dataset_get_modality": (c_int32, c_void_p, c_uint32, POINTER(ModalityInfo)),
+    "mcm_dataset_encode": (c_int32, c_void_p, c_void_p, c_char_p, DatasetProgress, c_void_p),
     "mcm_dataset_free": (None, c_void_p),
     "mcm_bank_options_init": (None, POINTER(BankOptions), c_uint32),
     "mcm_bank_record": (c_int32, c_void_p, c_void_p, c_char_p, POINTER(BankOptions), BankProgress, c_void_p),

@@ -16,6 +16,7 @@ from . import _convert as convert
 from ._convert import PathLike
 from .errors import InvalidArgument, IOFailure
 
+_SIZES = {"F32": 4, "I32": 4, "F16": 2, "U8": 1}
 _CHUNK = 1 << 24
 """Bytes that are converted at a time, so that an array may be larger than the memory left."""
 
@@ -27,18 +28,19 @@ class Tensor:
     name: str
     array: npt.NDArray[Any]
     dtype: str
-    """"U8" or "F32"."""
+    """"U8", "F16", "F32" or "I32"."""
     shape: tuple[int, ...]
     """As the file has it."""
 
     @property
     def size(self) -> int:
-        return math.prod(self.shape) * (1 if self.dtype == "U8" else 4)
+        return math.prod(self.shape) * _SIZES[self.dtype]
 
 
 def write(path: PathLike, tensors: Sequence[Tensor]) -> None:
     """Write a file at once or not at all. Raises InvalidArgument for values that it cannot hold, and IOFailure."""
-    ordered = sorted(tensors, key=lambda tensor: (tensor.dtype, tensor.name))  # F32 first: so it is aligned
+    # The widest first: so all are aligned.
+    ordered = sorted(tensors, key=lambda tensor: (-_SIZES[tensor.dtype], tensor.dtype, tensor.name))
     header, end = {}, 0
     for tensor in ordered:
         begin, end = end, end + tensor.size
@@ -51,20 +53,22 @@ def write(path: PathLike, tensors: Sequence[Tensor]) -> None:
             count = tensor.shape[0]
             step = max(1, _CHUNK * count // tensor.size)
             for first in range(0, count, step):
-                elements = _bytes if tensor.dtype == "U8" else _floats
-                file.write(elements(tensor.name, tensor.array[first : first + step], first).data)
+                file.write(_elements(tensor, tensor.array[first : first + step], first).data)
 
 
-def _bytes(name: str, examples: npt.NDArray[Any], first: int) -> npt.NDArray[Any]:
-    return np.ascontiguousarray(convert.intensities(f"'{name}'", examples))
-
-
-def _floats(name: str, examples: npt.NDArray[Any], first: int) -> npt.NDArray[Any]:
+def _elements(tensor: Tensor, examples: npt.NDArray[Any], first: int) -> npt.NDArray[Any]:
+    """examples: of the tensor, from number `first` on."""
+    if tensor.dtype == "U8":
+        return np.ascontiguousarray(convert.intensities(f"'{tensor.name}'", examples))
+    if tensor.dtype == "I32":
+        return np.ascontiguousarray(examples, "<i4")
+    dtype = "<f2" if tensor.dtype == "F16" else "<f4"
     with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(examples, "<f4")
+        result = np.ascontiguousarray(examples, dtype)
     finite = np.isfinite(result).reshape(len(result), -1).all(axis=1)
     if not finite.all():
-        raise InvalidArgument(f"'{name}', example {first + int(np.argmin(finite))}, is not finite as float32")
+        number = first + int(np.argmin(finite))
+        raise InvalidArgument(f"'{tensor.name}', example {number}, is not finite as {np.dtype(dtype).name}")
     return result
 
 

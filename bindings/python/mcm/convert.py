@@ -49,7 +49,8 @@ def load(path: Path) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"{found[1]} in it" if found else str(error).splitlines()[0]
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        what = f"{found[1]} in it" if found else first
         raise FormatError(f"{path}: is more than weights, which torch refuses to load: {what}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]

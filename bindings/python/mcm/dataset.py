@@ -16,6 +16,7 @@ from ._native import Handle, Owner, lib
 from ._progress import Bar, HeldInterrupt
 from .errors import Cancelled, InvalidArgument, SizeError
 from .model import Model
+from .prompt import Prompt
 
 
 def _numbers(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -41,11 +42,53 @@ def _sample_tensor(value: npt.ArrayLike) -> safetensors.Tensor:
     return safetensors.Tensor("samples", array, "F32", array.shape)
 
 
+PromptsLike = Union[Prompt, npt.ArrayLike, tuple[npt.ArrayLike, npt.ArrayLike]]
+"""Encoded texts: a `Prompt`; or diffusers' prompt_embeds, (prompts, tokens, channels), or these with
+pooled_prompt_embeds, (prompts, channels). float16 is stored as such."""
+
+
+def _prompt_tensor(name: str, value: npt.ArrayLike, axes: str, count: Optional[int]) -> safetensors.Tensor:
+    array = _numbers(name, value)
+    if array.ndim != axes.count(",") + 1 or 0 in array.shape or count not in (None, len(array)):
+        raise SizeError(f"'{name}' has shape {array.shape}, expected ({axes})")
+    return safetensors.Tensor(name, array, "F16" if array.dtype == np.float16 else "F32", array.shape)
+
+
+def _prompt_tensors(
+    prompts: PromptsLike, prompt_index: Optional[npt.ArrayLike], examples: int
+) -> list[safetensors.Tensor]:
+    """examples: how many there are."""
+    pooled: Optional[npt.ArrayLike] = None
+    if isinstance(prompts, Prompt):
+        states: npt.ArrayLike = prompts.states
+        pooled = prompts.pooled if prompts.pooled_channels else None
+    elif isinstance(prompts, tuple):
+        states, pooled = prompts
+    else:
+        states = prompts
+    tensors = [_prompt_tensor("prompt_embeds", states, "prompts, tokens, channels", None)]
+    count = tensors[0].shape[0]
+    if pooled is not None:
+        tensors.append(_prompt_tensor("pooled_prompt_embeds", pooled, f"{count}, channels", count))
+    if prompt_index is None:
+        if count not in (1, examples):
+            raise SizeError(f"{count} prompts for {examples} examples and no prompt_index, expected 1 or {examples}")
+        return tensors
+    index = np.asarray(prompt_index)
+    if index.dtype.kind not in "iu" or index.shape != (examples,):
+        raise SizeError(f"prompt_index has dtype {index.dtype} and shape {index.shape}, expected integers, ({examples},)")
+    if not (0 <= index.min() and index.max() < count):
+        raise InvalidArgument(f"prompt_index has values {index.min()} .. {index.max()}, expected 0 .. {count - 1}")
+    return [*tensors, safetensors.Tensor("prompt_index", index, "I32", index.shape)]
+
+
 def write_dataset(
     path: PathLike,
     /,
     images: Optional[npt.ArrayLike] = None,
     samples: Optional[npt.ArrayLike] = None,
+    prompts: Optional[PromptsLike] = None,
+    prompt_index: Optional[npt.ArrayLike] = None,
     **conditions: npt.ArrayLike,
 ) -> None:
     """Write a data set file, at once or not at all. Arrays may be larger than memory (numpy.memmap).
@@ -53,6 +96,9 @@ def write_dataset(
     images: (examples, height, width[, channels]) in pixel space; or samples: (examples, channels, height, width), in
     the model's sample space. conditions: by modality, (examples, height, width[, channels]) of any height and width:
     intensities, or class indices in one channel.
+
+    prompts: for a model that reads a text, a `Prompt`, prompt_embeds, or (prompt_embeds, pooled_prompt_embeds).
+    prompt_index: which of them belongs to each example, (examples,); not needed with one for each or one for all.
 
     Samples are stored as float32. Of images and conditions, integers are stored as uint8 and must lie in 0 .. 255,
     float and bool as float32, where intensities are [0, 1].
@@ -65,9 +111,13 @@ def write_dataset(
     else:
         raise InvalidArgument(f"{'neither' if images is None else 'both'} images and samples given, expected one")
     tensors = [examples]
+    if prompts is not None:
+        tensors += _prompt_tensors(prompts, prompt_index, examples.shape[0])
+    elif prompt_index is not None:
+        raise InvalidArgument("prompt_index given without prompts")
     for name, value in conditions.items():
         convert.text("modality", name)
-        if not name or name == "__metadata__":
+        if not name or name in ("__metadata__", "prompt_embeds", "pooled_prompt_embeds"):
             raise InvalidArgument(f"modality {name!r} is not a possible name")
         tensor = _image_tensor(name, value)
         if tensor.shape[0] != examples.shape[0]:
@@ -112,9 +162,44 @@ class Dataset(Owner):
     def __len__(self) -> int:
         return self.shape[0]
 
+    def encode(self, model: Model, path: PathLike, progress: Progress = None) -> Dataset:
+        """Write a data set of samples for a latent diffusion model, and open it: the means of the images' latents,
+        encoded once, so that training need not do it in each step. Conditions and prompts are taken over.
 
-BankProgress = Union[bool, Callable[[int, int], object], None]
-"""None, True or False, for a bar; or a function of the numbers of records done and in all."""
+        progress: as of `Bank.record`, after each example. After Ctrl-C or an exception of `progress` nothing is written.
+        Raises IncompatibleError, SizeError, FormatError, IOFailure, OutOfMemory.
+        """
+        name = convert.path(path)
+        _watched(
+            progress, " examples", len(self), native.DatasetProgress,
+            lambda callback: lib.mcm_dataset_encode(self._handle, model._handle, name, callback, None),
+        )
+        return Dataset(path)
+
+
+Progress = Union[bool, Callable[[int, int], object], None]
+"""None, True or False, for a bar; or a function of the numbers of examples or records done and in all."""
+
+
+def _watched(
+    progress: Progress, unit: str, total: int, prototype: Any, call: Callable[[Any], object]
+) -> None:
+    """A long call that is given a callback: with a bar, stopped by Ctrl-C and by what `progress` raises."""
+    shown = False if callable(progress) else progress
+    with HeldInterrupt() as interrupt, Bar(shown, unit, total=total) as bar:
+
+        def stop(user: object, done: int, count: int) -> bool:
+            bar.update(done)
+            if callable(progress):
+                progress(done, count)
+            return interrupt.held
+
+        with Callback(stop) as callback:
+            try:
+                call(prototype(callback))
+            except Cancelled:
+                if not interrupt.held:
+                    raise
 
 
 class Bank(Owner):
@@ -158,7 +243,7 @@ class Bank(Owner):
         seed: int = 0,
         batch: int = 16,
         timesteps: Optional[tuple[int, int]] = None,
-        progress: BankProgress = None,
+        progress: Progress = None,
     ) -> Bank:
         """Record `count` predictions into the file `path`, in half precision, and open it.
 
@@ -183,22 +268,11 @@ class Bank(Owner):
             first_timestep=convert.u32("first timestep", first),
             end_timestep=convert.u32("end timestep", end),
         )
-        shown = False if callable(progress) else progress
-        with HeldInterrupt() as interrupt, Bar(shown, " records", total=count) as bar:
-
-            def stop(user: object, done: int, count: int) -> bool:
-                bar.update(done)
-                if callable(progress):
-                    progress(done, count)
-                return interrupt.held
-
-            with Callback(stop) as callback:
-                after_batch = native.BankProgress(callback)
-                try:
-                    lib.mcm_bank_record(
-                        model._handle, dataset._handle, convert.path(path), byref(options), after_batch, None
-                    )
-                except Cancelled:
-                    if not interrupt.held:
-                        raise
+        name = convert.path(path)
+        _watched(
+            progress, " records", count, native.BankProgress,
+            lambda callback: lib.mcm_bank_record(
+                model._handle, dataset._handle, name, byref(options), callback, None
+            ),
+        )
         return cls(path)

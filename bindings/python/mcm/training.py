@@ -19,6 +19,7 @@ from .dataset import Bank, Dataset
 from .errors import InvalidArgument
 from .model import Model
 from .modulator import Modality, Modulator, modality_from
+from .prompt import Prompt
 from .training_options import NativeOptions, TrainerOptions, choice
 
 if TYPE_CHECKING:
@@ -191,26 +192,29 @@ class Trainer(Owner):
         images: Optional[ImagesLike] = None,
         samples: Optional[npt.ArrayLike] = None,
         conditions: Optional[Mapping[str, ImagesLike]] = None,
+        prompt: Optional[Prompt] = None,
     ) -> TrainReport:
         """Accumulate a batch's gradients and take a step; if either fails, neither has happened.
 
         images: examples in pixel space, all of one size, a list or (batch, height, width[, channels]); or samples:
         (batch, channels, height, width), float32, in the model's sample space. conditions: by modality, one image per
-        example, of any size. Modalities that are not named are withheld.
+        example, of any size. Modalities that are not named are withheld. prompt: for a model that reads a text, of one
+        example or of all. Images of a latent diffusion model are encoded each time: see `Dataset.encode`.
         Raises InvalidArgument, SizeError, IncompatibleError, OutOfMemory, and StateError for a loss or gradient that is
         not finite, while gradients wait to be applied, when all total_steps are taken, and for one of several processes
         (`world`), which accumulates and applies.
         """
-        return self._learn(lib.mcm_trainer_step, images, samples, conditions)
+        return self._learn(lib.mcm_trainer_step, images, samples, conditions, prompt)
 
     def accumulate(
         self,
         images: Optional[ImagesLike] = None,
         samples: Optional[npt.ArrayLike] = None,
         conditions: Optional[Mapping[str, ImagesLike]] = None,
+        prompt: Optional[Prompt] = None,
     ) -> TrainReport:
         """Add a batch's gradients to those accumulated. Arguments and errors as for `step`."""
-        return self._learn(lib.mcm_trainer_accumulate, images, samples, conditions)
+        return self._learn(lib.mcm_trainer_accumulate, images, samples, conditions, prompt)
 
     def evaluate(
         self,
@@ -218,12 +222,13 @@ class Trainer(Owner):
         samples: Optional[npt.ArrayLike] = None,
         conditions: Optional[Mapping[str, ImagesLike]] = None,
         averaged: bool = True,
+        prompt: Optional[Prompt] = None,
     ) -> TrainReport:
         """The losses of a batch, without learning from it: timesteps are spread over their range; they and the noise
         are the same in each call; no condition is withheld. averaged: as of `modulator`. Other arguments and errors as
         for `step`.
         """
-        return self._learn(lib.mcm_trainer_evaluate, images, samples, conditions, averaged)
+        return self._learn(lib.mcm_trainer_evaluate, images, samples, conditions, prompt, averaged)
 
     def evaluate_dataset(
         self, dataset: Dataset, count: int, bank: Optional[Bank] = None, averaged: bool = True
@@ -237,10 +242,13 @@ class Trainer(Owner):
         images: Optional[ImagesLike],
         samples: Optional[npt.ArrayLike],
         conditions: Optional[Mapping[str, ImagesLike]],
+        prompt: Optional[Prompt],
         *more: object,
     ) -> TrainReport:
         given = Conditions(conditions or {})
         batch = native.Batch(conditions=given._as_parameter_, condition_count=len(given.images))
+        texts = None if prompt is None else prompt._handle
+        batch.prompt = texts
         if images is not None and samples is None:
             views = Images(images)
             batch.images, batch.count = views._as_parameter_, len(views.pixels)

@@ -12,6 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 os.environ.setdefault("MCM_LIBRARY", str(REPOSITORY / "build" / "libmcm.so.1"))  # not an installed one
 
+import latent_support  # noqa: E402
 import mcm  # noqa: E402
 import training_support  # noqa: E402
 
@@ -93,3 +94,16 @@ def bank(model: mcm.Model, dataset: mcm.Dataset, dataset_path: Path) -> Iterator
 def trainer(model: mcm.Model) -> Iterator[mcm.Trainer]:
     with training_support.make(model) as trainer:
         yield trainer
+
+
+@pytest.fixture(scope="session")
+def sd() -> Iterator[mcm.Model]:
+    """A tiny Stable Diffusion."""
+    with mcm.Model.from_files(latent_support.model_files()) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def sdxl() -> Iterator[mcm.Model]:
+    with mcm.Model.from_files(latent_support.model_files(is_xl=True)) as model:
+        yield model

@@ -40,6 +40,7 @@ NUMBERS = {
     "double": c_double,
     "mcm_status": c_int32,
     "mcm_progress": native.Progress,
+    "mcm_dataset_progress": native.DatasetProgress,
     "mcm_bank_progress": native.BankProgress,
     "mcm_train_progress": native.TrainProgress,
     "void": None,
