@@ -100,7 +100,6 @@ public final class Model: Sendable {
             let json = try files.config(component)
             try json.checkClass(is: kind.isText ? "AutoencoderKL" : "VQModel")
             let config = try AutoencoderConfig(json, kind: kind.isText ? .kl : .vq)
-            try Self.checkClass(json, is: config.kind.rawValue)
             return LatentSpace(
                 config: config,
                 autoencoder: try Self.part(files.weights(component), weights, options) { weights in
