@@ -28,7 +28,6 @@ static const damaged_part damages[] = {
     {STABLE_DIFFUSION, "text_encoder", {.from = "\"num_hidden_layers\":2", .to = "\"num_hidden_layers\":3"}},
     {STABLE_DIFFUSION, "text_encoder", {.from = "\"intermediate_size\":16", .to = "\"intermediate_size\":8"}},
     {STABLE_DIFFUSION_XL, "text_encoder_2", {.missing = "text_projection.weight"}},
-    {STABLE_DIFFUSION_XL, "text_encoder_2", {.from = "\"projection_dim\":6", .to = "\"projection_dim\":7"}},
     {LATENT_DIFFUSION, "vqvae", {.missing = "quantize.embedding.weight"}},
     {LATENT_DIFFUSION, "vqvae", {.not_finite = "quantize.embedding.weight"}},
     {LATENT_DIFFUSION, "vqvae", {.from = "\"num_vq_embeddings\":16", .to = "\"num_vq_embeddings\":17"}},
