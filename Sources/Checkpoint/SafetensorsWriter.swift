@@ -29,6 +29,11 @@ public enum SafetensorsWriter {
             contents = .bytes(bytes)
         }
 
+        /// Its numbers; none if it hands over bytes.
+        public var values: any RandomAccessCollection<Float> {
+            if case .values(let values) = contents { values } else { [Float]() }
+        }
+
         /// Elements; nil for an impossible shape.
         var count: Int? { checkedProduct(shape) }
     }

@@ -30,7 +30,7 @@ import Testing
         var e = [Float](repeating: .nan, count: x.count)
         try model.predict(
             x, batch: batch, height: height, width: 16, timesteps: (0..<batch).map { Float(10 + 500 * $0) },
-            UNetConditions(), into: &e)
+            into: &e)
         return e
     }
 
