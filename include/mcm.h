@@ -608,9 +608,10 @@ typedef struct mcm_attach_options {
 #define MCM_ATTACH_OPTIONS_INIT {sizeof(mcm_attach_options), 1.0f, 0.0f, 1.0f, 0}
 void mcm_attach_options_init(mcm_attach_options *options, uint32_t struct_size);
 
-/* Attaches a module; several may be attached, also the same one twice. *out_id, which may be NULL, receives a
- * number > 0 that names the attachment in the calls below; a session gives no number twice. Allowed between
- * steps. `options` may be NULL.
+/* Attaches a module; several may be attached, also the same one twice. Modules that were trained each for itself
+ * correct the same errors: at weights whose sum is 1 they follow together, at 1 each they overshoot (docs/results.md).
+ * *out_id, which may be NULL, receives a number > 0 that names the attachment in the calls below; a session gives no
+ * number twice. Allowed between steps. `options` may be NULL.
  * Errors: INCOMPATIBLE if the module does not fit the session's model. */
 mcm_status mcm_session_attach(mcm_session *session, const mcm_modulator *modulator,
                               const mcm_attach_options *options, uint32_t *out_id);

@@ -81,7 +81,7 @@ def arguments():
     c = commands.add_parser("tune", parents=[shared, sampling])
     c.add_argument("--run", required=True, help="folder of a guide; FOLDER/tune.json is written")
     c.add_argument("--step", type=int, help="which averaged weights; the last ones by default")
-    c.add_argument("--scales", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
+    c.add_argument("--scales", type=float, nargs="+", default=[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
     c.add_argument("--images", type=int, default=250, help="the last so many of the 60,000 training images")
     c = commands.add_parser("evaluate", parents=[shared, sampling])
     c.add_argument("--run", help="folder that training wrote; the base alone by default")

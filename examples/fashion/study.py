@@ -146,13 +146,15 @@ def table(out):
                  and scale in (None, m.get("scale"))]
         return found[0] if found else None
 
+    def minutes(name, seconds, digits=0):
+        """What a run that was cut off says of time is of its last process alone."""
+        whole = not any(line.startswith("going on") for line in read(out / f"train {name}.log"))
+        return f"{seconds / 60:.{digits}f}" if whole else "-"
+
     def cost(name):
         if name in facts:
             f = facts[name]
-            # What a run that was cut off says of time is of its last process alone.
-            whole = not any(line.startswith("going on") for line in read(out / f"train {name}.log"))
-            minutes = f"{f['cpu_seconds'] / 60:.0f}" if whole else "-"
-            return f"{f['parameters']:,}", f"{f['examples']:,}", minutes, f["peak_mb"]
+            return (f"{f['parameters']:,}", f"{f['examples']:,}", minutes(name, f["cpu_seconds"]), f["peak_mb"])
         if name in logs:
             f = logs[name]
             size = {"finetune": 1809153, "scratch": 1809153, "guide": 240412}[name.split("-")[0]]
@@ -160,37 +162,47 @@ def table(out):
         return ("-",) * 4
 
     scales = sorted({m["scale"] for m in baselines if m["run"] == "guide-59000"})
+    names = {"size-1": "module, 1 %", "size-5": "module, 5 %", "size-20": "module, 20 %",
+             "bundled": "module, 5 %, 20,000 steps (bundled)", "finetune-60000": "base fine-tuned",
+             "scratch-60000": "from scratch"}
     for setting in ("both", "sketch", "segmentation"):
         print(f"\n{setting}:")
+        costs = lambda name: cost(name) if setting == "both" else ()
         head("way", *(("trained parameters", "examples seen", "CPU minutes", "peak MB") if setting == "both" else ()),
              *QUALITY)
-        costs = lambda name: cost(name) if setting == "both" else ()
-        row("base alone", *([0, 0, 0, "-"] if setting == "both" else []), *quality(scores.get(("base alone", "base alone"))))
+        alone = scores.get(("base alone", "base alone"))
+        row("base alone", *(["0", "0", "0", "-"] if setting == "both" else ()), *quality(alone))
         for name in ("size-1", "size-5", "size-20", "bundled"):
-            row(f"module, {name}", *costs(name), *quality(scores.get((name, setting))))
+            row(names[name], *costs(name), *quality(scores.get((name, setting))))
         for name in ("finetune-60000", "scratch-60000"):
-            row(name, *costs(name), *quality(baseline(name, setting)))
+            row(names[name], *costs(name), *quality(baseline(name, setting)))
         for scale in scales:
             if m := baseline("guide-59000", setting, scale=scale):
-                row(f"guidance, scale {scale:g}", *costs("guide-59000"), *quality(m))
-    head("training images", "module, 5%", *QUALITY[1:], "fine-tuning", *QUALITY[1:], "after steps")
+                row(f"classifier guidance, scale {scale:g}", *costs("guide-59000"), *quality(m))
+    head("training images", "way", "steps", *QUALITY)
     for count in (100, 1000, 10000, 60000):
-        module = scores.get(("size-5" if count == 60000 else f"examples-{count}", "both"))
+        row(f"{count:,}", "module, 5 %", "5,000",
+            *quality(scores.get(("size-5" if count == 60000 else f"examples-{count}", "both"))))
         for step in (500, 1000, 2000):
             if tuned := baseline(f"finetune-{count}", "both", step):
-                row(f"{count:,}", *quality(module), *quality(tuned), step)
-    head("conditions", "trained together", *QUALITY[1:], "alone, or composed", *QUALITY[1:])
-    for setting, other in (("sketch", "sketch"), ("segmentation", "segmentation"), ("both", "composed"),
-                           ("both", "composed at half")):
-        row(other, *quality(scores.get(("size-5", setting))), *quality(scores.get((other, setting))))
-    head("predictions", "CPU minutes", "of these for recording", *QUALITY)
-    for name in ("bank-15000", "bank-60000", "size-5", "live"):
-        f = facts.get(name, {})
-        row(name, *([f"{f['cpu_seconds'] / 60:.1f}", f"{f['recording_seconds'] / 60:.1f}"] if f else ["-", "-"]),
+                row(f"{count:,}", "base fine-tuned", f"{step:,}", *quality(tuned))
+    head("conditions", "modules", *QUALITY)
+    for setting in ("sketch", "segmentation"):
+        row(setting, "trained with both", *quality(scores.get(("size-5", setting))))
+        row(setting, "trained with it alone", *quality(scores.get((setting, setting))))
+    row("both", "trained with both", *quality(scores.get(("size-5", "both"))))
+    row("both", "two, each trained alone, weights 1", *quality(scores.get(("composed", "both"))))
+    row("both", "two, each trained alone, weights 1/2", *quality(scores.get(("composed at half", "both"))))
+    head("predictions", "CPU minutes, with recording", *QUALITY)
+    for name, title in (("bank-15000", "15,000 recorded"), ("bank-60000", "60,000 recorded"),
+                        ("size-5", "240,000 recorded"), ("live", "320,000, live")):
+        f = facts.get(name)
+        row(title, minutes(name, f["cpu_seconds"], 1) if f else "-",
             *quality(scores.get((name, "both"))))
-    head("weighting, timesteps", *QUALITY)
-    for name in ("uniform", "min-snr", "size-5", "timesteps"):
-        row(name, *quality(scores.get((name, "both"))))
+    head("weighting of the loss", *QUALITY)
+    for name, title in (("uniform", "none"), ("min-snr", "min-SNR, gamma 5"), ("size-5", "noise, the default"),
+                        ("timesteps", "noise, by drawing timesteps")):
+        row(title, *quality(scores.get((name, "both"))))
     head("weight", *QUALITY)
     for w in ("0.5", "0.75", "1", "1.25", "1.5", "2"):
         row(w, *quality(scores.get(("bundled" if w == "1" else f"weight {w}", "both"))))

@@ -190,7 +190,8 @@ class Session(Owner):
         conditions: Optional[Mapping[str, ImagesLike]] = None,
         other_base: bool = False,
     ) -> Attachment:
-        """Attach a module, with `weight`, active while begin <= step / steps < end. Several add up.
+        """Attach a module, with `weight`, active while begin <= step / steps < end. Several add up: give modules that
+        were trained each for itself weights whose sum is 1.
 
         conditions: as for `Attachment.set_condition`, by modality. other_base: accept a module that was trained on
         a base with another fingerprint. Allowed between steps. Raises IncompatibleError, InvalidArgument.
