@@ -8,7 +8,7 @@ struct DownBlock {
     private let downsampler: Downsampler?
     private let skipConv: Conv2D?  // (3, outputs), 1 x 1
 
-    private enum Downsampler {
+    private indirect enum Downsampler {
         case conv(Conv2D)
         case resnet(ResnetBlock2D)
     }
@@ -82,7 +82,7 @@ struct UpBlock {
     let isSkip: Bool
     private let skipOutput: (norm: GroupNorm, conv: Conv2D)?  // features to an RGB image
 
-    private enum Upsampler {
+    private indirect enum Upsampler {
         case conv(Conv2D)
         case resnet(ResnetBlock2D)
     }

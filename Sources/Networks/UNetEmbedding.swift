@@ -2,7 +2,7 @@ import Checkpoint
 import Kernels
 
 /// What a network wants to know about an image's class, if anything (`class_embed_type`).
-enum ClassEmbedding {
+indirect enum ClassEmbedding {
     /// A table with a row per class.
     case table(FloatBuffer, rows: Int)
     /// A number, embedded as a timestep is.

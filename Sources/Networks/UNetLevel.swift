@@ -45,7 +45,7 @@ struct UNetLevel {
 }
 
 /// What mixes the pixels after a residual block.
-enum BlockAttention {
+indirect enum BlockAttention {
     case block(AttentionBlock)
     case transformer(Transformer2D)
 

@@ -15,7 +15,7 @@ public final class Model: Sendable {
     public let schedulerConfig: SchedulerConfig
     public let schedulerKind: SchedulerKind
     /// Of scheduler_config.json, for its own kind and for others.
-    private let schedulerOptions: (own: [String: JSONValue], others: [String: JSONValue], name: String)
+    let schedulerOptions: (own: [String: JSONValue], others: [String: JSONValue], name: String)
     public let schedule: NoiseSchedule
     public let fingerprint: String
     /// Of the network.
@@ -159,48 +159,6 @@ public final class Model: Sendable {
             }, hasProjection: hasProjection)
     }
 
-    /// Throws unless the network's channels are those of samples and of what belongs to them.
-    private func checkChannels(_ json: JSONObject) throws {
-        let config = unet.config, learned = schedulerConfig.varianceType.isLearned
-        let channels = latents?.config.sampleChannels ?? config.inChannels
-        guard config.outChannels == (learned ? 2 : 1) * channels else {
-            throw Self.misfit(
-                json, "out_channels", config.outChannels,
-                "\((learned ? 2 : 1) * channels): \(learned ? "twice" : "as many as") "
-                    + "\(latents == nil ? "\"in_channels\"" : "the autoencoder's") with the scheduler's variance_type "
-                    + "\"\(schedulerConfig.varianceType.rawValue)\"")
-        }
-        // An inpainting network also reads a mask and the image's latents where the mask is not.
-        guard config.inChannels == channels || config.inChannels == 2 * channels + 1 && kind.isText else {
-            throw Self.misfit(
-                json, "in_channels", config.inChannels, "\(channels), or \(2 * channels + 1) for inpainting",
-                kind: .unsupported)
-        }
-    }
-
-    /// An option, said or not, that does not go with other components.
-    private static func misfit(
-        _ json: JSONObject, _ key: String, _ found: Int, _ expected: String, kind: MCMError.Kind = .format
-    ) -> MCMError {
-        MCMError(kind, "\(json.name): \"\(key)\" is \(found), expected \(expected)")
-    }
-
-    /// Throws unless the text encoders make what the network reads.
-    private func checkText(_ json: JSONObject) throws {
-        guard let reader = unet as? UNet2DCondition, let textEncoders else { return }
-        guard reader.config.textChannels == textEncoders.channels else {
-            throw Self.misfit(
-                json, "cross_attention_dim", reader.config.textChannels,
-                "\(textEncoders.channels), as the text encoders have it")
-        }
-        let pooled = textEncoders.pooledChannels
-        if kind.isXL, pooledChannels > 0, pooledChannels != pooled {
-            throw json.error(
-                "projection_class_embeddings_input_dim",
-                expected: "one for a pooled text of \(pooled) numbers beside \(timeIDCount) embedded sizes")
-        }
-    }
-
     /// Memory that weights take now, and filters kept transformed.
     public var memory: (weights: Int, cache: Int) {
         var sum = unetMemory
@@ -231,89 +189,6 @@ public final class Model: Sendable {
         unet.config.sampleSize ?? (unet.config.sizeMultiple, unet.config.sizeMultiple)
     }
 
-    /// Reads prompts with the model's text encoders.
-    public func prompt(_ prompts: [String], _ options: PromptOptions = PromptOptions()) throws -> Prompt {
-        guard let textEncoders else {
-            throw MCMError(.unsupported, "the model has no text encoder, expected one that reads prompts")
-        }
-        return try textEncoders.encode(prompts, options, threads: threads)
-    }
-
-    /// What the model takes for no prompt.
-    func noPrompt(beside prompt: Prompt) throws -> Prompt {
-        if kind.forcesZeros { return try prompt.zeros() }
-        guard textEncoders != nil else {
-            throw MCMError(.state, "the model has no text encoder, expected an encoded negative prompt for guidance")
-        }
-        return try self.prompt([""])
-    }
-
-    /// Throws unless the network can read the prompt for a batch.
-    func check(_ prompt: Prompt, _ name: String, batch: Int) throws {
-        guard readsText else { throw MCMError(.incompatible, "the model reads no text, \(name) is of no use to it") }
-        guard prompt.count == 1 || prompt.count == batch else {
-            throw MCMError(.size, "\(name) is for \(prompt.count) images, expected 1 or the batch size \(batch)")
-        }
-        let pooled = pooledChannels
-        guard prompt.channels == textChannels, prompt.pooledChannels == pooled || pooled == 0 else {
-            throw MCMError(
-                .incompatible,
-                "\(name) has \(prompt.channels) channels and \(prompt.pooledChannels) pooled ones, expected "
-                    + "\(textChannels) and \(pooled)")
-        }
-    }
-
-    /// Of a text's states that its network reads, 0 if it reads none.
-    public var textChannels: Int { (unet as? UNet2DCondition)?.config.textChannels ?? 0 }
-    /// Whether it has its text encoders.
-    public var encodesText: Bool { textEncoders != nil }
-    /// Numbers of the guidance embedding that a consistency model is told, 0 for others.
-    public var timestepCondCount: Int { (unet as? UNet2DCondition)?.config.timeCondProjDim ?? 0 }
-
-    /// Of a pooled text that its network reads, 0 if it reads none.
-    public var pooledChannels: Int { (unet as? UNet2DCondition)?.config.pooledChannels(timeIDs: timeIDCount) ?? 0 }
-
-    /// Numbers that its network is told of an image's sizes: 6 in Stable Diffusion XL, 5 in its refiner, 0 in others.
-    public var timeIDCount: Int { !kind.isXL ? 0 : kind.wantsAestheticsScore ? 5 : 6 }
-
-    /// As of an image that was not cut or made smaller.
-    func defaultTimeIDs(_ size: (height: Int, width: Int), isNegative: Bool) -> [Float] {
-        let whole = [Float(size.height), Float(size.width), 0, 0]
-        if kind.wantsAestheticsScore { return whole + [isNegative ? 2.5 : 6] }
-        return whole + [Float(size.height), Float(size.width)]
-    }
-
-    /// A run's scheduler.
-    ///   kind      nil for the model's own
-    ///   steps     0 for the default of diffusers' pipelines
-    ///   eta       DDIM's share of noise, 0...1
-    ///   beginning   later than at the first step for image-to-image and inpainting
-    ///   options   a JSON object of scheduler options by diffusers' names, before those of the model; nil: none
-    public func scheduler(
-        _ kind: SchedulerKind?, steps: Int, eta: Float, from beginning: Beginning = .first, options: String? = nil
-    ) throws -> any Scheduler {
-        let kind = kind ?? schedulerKind
-        var (members, name) = (
-            kind == schedulerKind ? schedulerOptions.own : schedulerOptions.others, schedulerOptions.name
-        )
-        if let options {
-            let given = try JSONObject(parsing: options, name: "scheduler options", infinities: true)
-            members.merge(given.members) { $1 }
-            name = given.name
-        }
-        if kind == schedulerKind, options == nil {
-            return try kind.scheduler(schedulerConfig, schedule, steps: steps, eta: eta, from: beginning)
-        }
-        let config = try SchedulerConfig(JSONObject(.object(members), name: name), for: kind)
-        guard config.varianceType.isLearned == schedulerConfig.varianceType.isLearned else {
-            throw MCMError(
-                .unsupported,
-                "\(name): \"variance_type\" is \"\(config.varianceType.rawValue)\", expected one that "
-                    + "\(schedulerConfig.varianceType.isLearned ? "is" : "is not") learned, as the model's")
-        }
-        return try kind.scheduler(config, NoiseSchedule(config), steps: steps, eta: eta, from: beginning)
-    }
-
     /// The number of floats in a batch of samples (or of predictions). Throws `.size` for a size that the network does
     /// not take, or that no machine holds.
     public func sampleCount(batch: Int, height: Int, width: Int, channels: Int? = nil) throws -> Int {
@@ -325,29 +200,5 @@ public final class Model: Sendable {
                 .size, "\(batch) samples of \(width) x \(height), expected at least one and at most 2^31 floats in all")
         }
         return count
-    }
-
-    /// Throws `.incompatible` unless the module was made for predictions like this model's.
-    ///   otherBase   accept a module that was trained on other weights
-    public func check(_ modulator: Modulator, otherBase: Bool = false) throws {
-        func fail(_ what: String, _ found: String, _ expected: String) -> MCMError {
-            MCMError(.incompatible, "the module's \(what) is \(found), expected the model's \(expected)")
-        }
-        if modulator.predictionChannels != predictionChannels || predictionChannels != channels {
-            throw fail(
-                "number of prediction channels", "\(modulator.predictionChannels)",
-                predictionChannels == channels
-                    ? "\(predictionChannels)" : "\(predictionChannels), which include a learned variance")
-        }
-        guard let base = modulator.base else { return }
-        if let type = base.predictionType, type != schedulerConfig.predictionType.rawValue {
-            throw fail("prediction type", "\"\(type)\"", "\"\(schedulerConfig.predictionType.rawValue)\"")
-        }
-        if let baseChannels = base.channels, baseChannels != channels {
-            throw fail("base's number of channels", "\(baseChannels)", "\(channels)")
-        }
-        if let other = base.fingerprint, other != fingerprint, !otherBase {
-            throw fail("base's fingerprint", other, "\(fingerprint): it was trained on other weights")
-        }
     }
 }

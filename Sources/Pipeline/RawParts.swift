@@ -39,9 +39,9 @@ extension Model {
         var inputs = UNetInputs()
         inputs.conditions.classInput = given.classInput
         inputs.conditions.timestepCond = given.timestepCond
+        if let prompt = given.prompt { try check(prompt, "the prompt", batch: batch) }
         guard let reader = unet as? UNet2DCondition else { return inputs }
         guard let prompt = given.prompt else { throw MCMError(.state, "the model reads a text, no prompt is given") }
-        try check(prompt, "the prompt", batch: batch)
         inputs.text = try reader.text(prompt.states(n: batch, in: workspace), in: workspace)
         if pooledChannels > 0 {
             inputs.conditions.textEmbeds = prompt.pooled(n: batch)

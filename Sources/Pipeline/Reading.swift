@@ -25,7 +25,7 @@ struct Reading {
     }
 
     /// How it is told.
-    enum Inputs {
+    indirect enum Inputs {
         /// Without guidance.
         case single(Told)
         /// Without and with the prompt, for a batch twice as large.
