@@ -46,7 +46,8 @@ def _autoencoder_name(name: str) -> str:
 
 
 def _networks() -> dict[str, Weights]:
-    return {"unet": _unet(STATES, width=WIDTH), "vae": _autoencoder(WIDTH), "text_encoder": _text_encoder(3, False, STATES)}
+    text_encoder = _text_encoder(3, has_projection=False, states=STATES)
+    return {"unet": _unet(STATES, width=WIDTH), "vae": _autoencoder(WIDTH), "text_encoder": text_encoder}
 
 
 def folder_files() -> dict[str, bytes]:

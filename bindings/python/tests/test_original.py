@@ -16,7 +16,8 @@ def paths(tmp_path_factory):
     """The folder, the file, and a folder with the tokenizer."""
     root = tmp_path_factory.mktemp("original")
     (root / "one.safetensors").write_bytes(one_file())
-    return write(root / "folder", folder_files()), root / "one.safetensors", write(root / "tokenizer", encoded(TOKENIZER))
+    tokenizer = write(root / "tokenizer", encoded(TOKENIZER))
+    return write(root / "folder", folder_files()), root / "one.safetensors", tokenizer
 
 
 def test_one_file_is_the_folder(paths):
@@ -30,7 +31,8 @@ def test_one_file_is_the_folder(paths):
     for name, model in models.items():
         for key in ("fingerprint", "parameter_count", "prediction_type", "scale", "width", "text_channels"):
             assert getattr(model.info, key) == getattr(expected.info, key), name
-        for given in ({}, dict(image=IMAGES[0].repeat(2, axis=1), strength=0.7), dict(scheduler="dpm_solver_multistep")):
+        wide = IMAGES[0].repeat(2, axis=1)
+        for given in ({}, dict(image=wide, strength=0.7), dict(scheduler="dpm_solver_multistep")):
             assert np.array_equal(mcm.generate(model, **RUN, **given), mcm.generate(expected, **RUN, **given)), name
     module = mcm.Modulator.from_bytes(module_file())
     samples = []
