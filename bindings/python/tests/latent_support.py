@@ -64,7 +64,7 @@ class Weights:
         header, end = {"__metadata__": metadata}, 0
         for name, tensor in self.tensors.items():
             begin, end = end, end + tensor.nbytes
-            header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]}
+            header[name] = {"dtype": f"F{8 * tensor.itemsize}", "shape": tensor.shape, "data_offsets": [begin, end]}
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text + b"".join(t.tobytes() for t in self.tensors.values())
@@ -121,10 +121,12 @@ def _autoencoder(width: int = 8) -> Weights:
     return w
 
 
-def _text_encoder(seed: int, has_projection: bool, states: int = TEXT) -> Weights:
+def _text_encoder(
+    seed: int, has_projection: bool, states: int = TEXT, vocabulary: int = 54, positions: int = CHUNK
+) -> Weights:
     w = Weights(seed)
-    w.add("text_model.embeddings.token_embedding.weight", 54, states)
-    w.add("text_model.embeddings.position_embedding.weight", CHUNK, states)
+    w.add("text_model.embeddings.token_embedding.weight", vocabulary, states)
+    w.add("text_model.embeddings.position_embedding.weight", positions, states)
     for i in range(2):
         layer = f"text_model.encoder.layers.{i}"
         w.norms(f"{layer}.layer_norm1", f"{layer}.layer_norm2", channels=states)

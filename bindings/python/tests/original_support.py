@@ -7,6 +7,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
+from conftest import REPOSITORY
 from latent_support import CHUNK, TOKENIZER, Weights, _autoencoder, _text_encoder, _unet, encoded
 
 WIDTH, STATES = 64, 768
@@ -45,12 +48,27 @@ def _autoencoder_name(name: str) -> str:
     return f"first_stage_model.{name}"
 
 
-def _networks() -> dict[str, Weights]:
-    text_encoder = _text_encoder(3, has_projection=False, states=STATES)
+def _networks(is_clip: bool) -> dict[str, Weights]:
+    size = dict(vocabulary=49408, positions=77) if is_clip else {}
+    text_encoder = _text_encoder(3, has_projection=False, states=STATES, **size)
+    embedding = "text_model.embeddings.token_embedding.weight"
+    text_encoder.tensors[embedding] = text_encoder.tensors[embedding].astype(np.float16)
     return {"unet": _unet(STATES, width=WIDTH), "vae": _autoencoder(WIDTH), "text_encoder": text_encoder}
 
 
-def folder_files() -> dict[str, bytes]:
+def clip_tokenizer() -> dict[str, Any]:
+    """CLIP's own: bytes as characters, the same at the end of a word, and what they are merged to."""
+    lines = (REPOSITORY / "Sources" / "CLIPMerges" / "merges.txt").read_text().splitlines()
+    merges = [line for line in lines if line and not line.startswith("#version")]
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    letters = [chr(byte) for byte in shown] + [chr(0x100 + i) for i in range(256 - len(shown))]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *(merge.replace(" ", "") for merge in merges)]
+    vocabulary = {token: i for i, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
+    return {"vocab.json": vocabulary, "merges.txt": "\n".join(["#version: 0.2", *merges])}
+
+
+def folder_files(is_clip: bool = False) -> dict[str, bytes]:
+    """is_clip: with CLIP's vocabulary and tokenizer, 76 MB."""
     texts: dict[str, Any] = {
         "model_index.json": {
             "_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
@@ -71,12 +89,14 @@ def folder_files() -> dict[str, bytes]:
             "up_block_types": ["UpDecoderBlock2D"] * 2,
         },
         "text_encoder/config.json": {
-            "vocab_size": 54, "hidden_size": STATES, "intermediate_size": 16, "num_hidden_layers": 2,
-            "num_attention_heads": 12, "max_position_embeddings": CHUNK, "eos_token_id": 53,
+            "vocab_size": 49408 if is_clip else 54, "hidden_size": STATES, "intermediate_size": 16,
+            "num_hidden_layers": 2, "num_attention_heads": 12, "max_position_embeddings": 77 if is_clip else CHUNK,
+            "eos_token_id": 2,
         },
-        **{f"tokenizer/{name}": content for name, content in TOKENIZER.items()},
     }
-    weights = {name: network.file() for name, network in _networks().items()}
+    tokenizer = clip_tokenizer() if is_clip else TOKENIZER
+    texts.update({f"tokenizer/{name}": content for name, content in tokenizer.items()})
+    weights = {name: network.file() for name, network in _networks(is_clip).items()}
     return {
         **encoded(texts),
         "unet/diffusion_pytorch_model.safetensors": weights["unet"],
@@ -85,8 +105,8 @@ def folder_files() -> dict[str, bytes]:
     }
 
 
-def one_file() -> bytes:
-    networks, file = _networks(), Weights(0)
+def one_file(is_clip: bool = False) -> bytes:
+    networks, file = _networks(is_clip), Weights(0)
     for name, tensor in networks["unet"].tensors.items():
         file.tensors[_unet_name(name)] = tensor
     for name, tensor in networks["vae"].tensors.items():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import FASHION, REPOSITORY
-from latent_support import IMAGES, SKETCH, TOKENIZER, controlnet_files, encoded, model_files, module_file, write
+from latent_support import IMAGES, SKETCH, controlnet_files, model_files, module_file, write
 from original_support import folder_files, one_file
 
 LIBRARY = Path(os.environ["MCM_LIBRARY"]).resolve()
@@ -74,14 +74,16 @@ def test_c_and_python_draw_the_same(folder):
 
 
 def test_one_file_draws_as_the_folder(folder, tmp_path):
-    """Without a tokenizer beside it, such a file has CLIP's own; here both are that of the folder."""
-    write(tmp_path / "folder", folder_files())
-    (tmp_path / "one.safetensors").write_bytes(one_file())
-    for name, content in encoded(TOKENIZER).items():
-        (tmp_path / name).write_bytes(content)
-    run = dict(prompt="a cat", scheduler="dpm_solver_multistep", steps=3, seeds=7, width=8, height=8)
-    model = mcm.Model.open(tmp_path / "one.safetensors", tokenizer=tmp_path)
-    assert np.array_equal(mcm.generate(model, **run), mcm.generate(mcm.Model.open(tmp_path / "folder"), **run))
+    """With CLIP's own tokenizer, which such a file comes without."""
+    write(tmp_path / "folder", folder_files(is_clip=True))
+    (tmp_path / "one.safetensors").write_bytes(one_file(is_clip=True))
+    first, *others = (
+        draw(folder, language, tmp_path / model, "a red boot, on a table", "--negative", "blurry", *MODULE)
+        for model in ("folder", "one.safetensors") for language in ("c", "python")
+    )
+    assert first.shape == (128, 128, 3) and all(np.array_equal(first, other) for other in others)
+    for path in tmp_path.rglob("*.safetensors"):  # large
+        path.unlink()
 
 
 @pytest.mark.parametrize(
