@@ -202,14 +202,17 @@ def encoded(texts: dict[str, Any]) -> dict[str, bytes]:
     return {name: (t if isinstance(t, str) else json.dumps(t)).encode() for name, t in texts.items()}
 
 
-def controlnet_files() -> dict[str, bytes]:
-    w = Weights(5)
+def controlnet_files(width: int = 8) -> dict[str, bytes]:
+    w = Weights(5, width)
     _encoder_half(w, TEXT)
-    for name, inputs, outputs in (("conv_in", 3, 4), ("blocks.0", 4, 4), ("blocks.1", 4, 8), ("conv_out", 8, 8)):
+    for name, inputs, outputs in (("conv_in", 3, 4), ("blocks.0", 4, 4), ("blocks.1", 4, 8), ("conv_out", 8, width)):
         w.conv(f"controlnet_cond_embedding.{name}", inputs, outputs)
     for name in ("controlnet_down_blocks.0", "controlnet_down_blocks.1", "controlnet_mid_block"):
-        w.conv(name, 8, 8, 1)
-    config = {**_COMMON, "cross_attention_dim": TEXT, "conditioning_embedding_out_channels": [4, 8]}
+        w.conv(name, width, width, 1)
+    config = {
+        **_COMMON, "block_out_channels": [width], "cross_attention_dim": TEXT,
+        "conditioning_embedding_out_channels": [4, 8],
+    }
     return {"config.json": json.dumps(config).encode(), "diffusion_pytorch_model.safetensors": w.file()}
 
 

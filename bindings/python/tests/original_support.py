@@ -48,12 +48,14 @@ def _autoencoder_name(name: str) -> str:
     return f"first_stage_model.{name}"
 
 
-def _networks(is_clip: bool) -> dict[str, Weights]:
+def _networks(is_clip: bool, inputs: int) -> dict[str, Weights]:
     size = dict(vocabulary=49408, positions=77) if is_clip else {}
     text_encoder = _text_encoder(3, has_projection=False, states=STATES, **size)
     embedding = "text_model.embeddings.token_embedding.weight"
     text_encoder.tensors[embedding] = text_encoder.tensors[embedding].astype(np.float16)
-    return {"unet": _unet(STATES, width=WIDTH), "vae": _autoencoder(WIDTH), "text_encoder": text_encoder}
+    unet = _unet(STATES, width=WIDTH)
+    unet.conv("conv_in", inputs, WIDTH)
+    return {"unet": unet, "vae": _autoencoder(WIDTH), "text_encoder": text_encoder}
 
 
 def clip_tokenizer() -> dict[str, Any]:
@@ -67,8 +69,8 @@ def clip_tokenizer() -> dict[str, Any]:
     return {"vocab.json": vocabulary, "merges.txt": "\n".join(["#version: 0.2", *merges])}
 
 
-def folder_files(is_clip: bool = False) -> dict[str, bytes]:
-    """is_clip: with CLIP's vocabulary and tokenizer, 76 MB."""
+def folder_files(is_clip: bool = False, inputs: int = 4) -> dict[str, bytes]:
+    """is_clip: with CLIP's vocabulary and tokenizer, 76 MB. inputs: 9 for inpainting."""
     texts: dict[str, Any] = {
         "model_index.json": {
             "_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
@@ -77,7 +79,7 @@ def folder_files(is_clip: bool = False) -> dict[str, bytes]:
         },
         "unet/config.json": {
             "_class_name": "UNet2DConditionModel", "block_out_channels": [WIDTH], "layers_per_block": 1,
-            "attention_head_dim": 8, "cross_attention_dim": STATES, "sample_size": 64,
+            "attention_head_dim": 8, "cross_attention_dim": STATES, "sample_size": 64, "in_channels": inputs,
             "down_block_types": ["CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"],
         },
         "scheduler/scheduler_config.json": {
@@ -96,7 +98,7 @@ def folder_files(is_clip: bool = False) -> dict[str, bytes]:
     }
     tokenizer = clip_tokenizer() if is_clip else TOKENIZER
     texts.update({f"tokenizer/{name}": content for name, content in tokenizer.items()})
-    weights = {name: network.file() for name, network in _networks(is_clip).items()}
+    weights = {name: network.file() for name, network in _networks(is_clip, inputs).items()}
     return {
         **encoded(texts),
         "unet/diffusion_pytorch_model.safetensors": weights["unet"],
@@ -105,8 +107,8 @@ def folder_files(is_clip: bool = False) -> dict[str, bytes]:
     }
 
 
-def one_file(is_clip: bool = False) -> bytes:
-    networks, file = _networks(is_clip), Weights(0)
+def one_file(is_clip: bool = False, inputs: int = 4) -> bytes:
+    networks, file = _networks(is_clip, inputs), Weights(0)
     for name, tensor in networks["unet"].tensors.items():
         file.tensors[_unet_name(name)] = tensor
     for name, tensor in networks["vae"].tensors.items():

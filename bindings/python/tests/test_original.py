@@ -46,6 +46,15 @@ def test_one_file_is_the_folder(paths):
     assert np.array_equal(*samples)
 
 
+def test_one_file_for_inpainting(paths):
+    expected = mcm.Model.from_files(folder_files(inputs=9))
+    model = mcm.Model.from_files({"m.safetensors": one_file(inputs=9)}, tokenizer=paths[2])
+    wide = IMAGES[0].repeat(2, axis=1)
+    assert model.info.input_channels == 9 and model.info.fingerprint == expected.info.fingerprint
+    given = dict(image=wide, mask=wide[..., 0] > 99)
+    assert np.array_equal(mcm.generate(model, **RUN, **given), mcm.generate(expected, **RUN, **given))
+
+
 def test_tokenizer_must_fit(paths):
     with pytest.raises(mcm.FormatError, match="54.*49408|49408.*54"):  # CLIP's own
         mcm.Model.open(paths[1])
