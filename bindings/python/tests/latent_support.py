@@ -61,7 +61,7 @@ class Weights:
         self.linear(f"{block}.ff.net.2", 4 * width, width)
 
     def file(self, **metadata: str) -> bytes:
-        header, end = {"__metadata__": metadata}, 0
+        header, end = {"__metadata__": metadata} if metadata else {}, 0
         for name, tensor in self.tensors.items():
             begin, end = end, end + tensor.nbytes
             header[name] = {"dtype": f"F{8 * tensor.itemsize}", "shape": tensor.shape, "data_offsets": [begin, end]}
