@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
     """A model, a module, a ControlNet, and what they follow; the program in C."""
     root = tmp_path_factory.mktemp("text to image")
     write(root / "model", model_files())
+    write(root / "xl", model_files(is_xl=True))
     write(root / "controlnet", controlnet_files())
     (root / "module").write_bytes(module_file())
     mcm.write_png(root / "sketch.png", SKETCH.repeat(2, axis=0))  # of any size
@@ -64,11 +65,12 @@ CONTROLNET = ("--controlnet", "controlnet", "--control", "control.png")
 def test_c_and_python_draw_the_same(folder):
     images = []
     for given in (
-        ("a cat",), ("a cat", *MODULE), ("a cat", *MODULE[:3], "other.png"), ("a (cat:1.4)", *MODULE),
-        ("a cat", "--negative", "a [dog]", *MODULE), ("a cat", *CONTROLNET), ("a cat", *MODULE, *CONTROLNET),
+        ("model", "a cat"), ("model", "a cat", *MODULE), ("model", "a cat", *MODULE[:3], "other.png"),
+        ("model", "a (cat:1.4)", *MODULE), ("model", "a cat", "--negative", "a [dog]", *MODULE),
+        ("model", "a cat", *CONTROLNET), ("model", "a cat", *MODULE, *CONTROLNET), ("xl", "a cat", *MODULE),
     ):
-        image = draw(folder, "c", "model", *given)
-        assert image.shape == (8, 8, 3) and np.array_equal(image, draw(folder, "python", "model", *given)), given
+        image = draw(folder, "c", *given)
+        assert image.shape == (8, 8, 3) and np.array_equal(image, draw(folder, "python", *given)), given
         assert not any(np.array_equal(image, other) for other in images), given  # each option shows
         images.append(image)
 
