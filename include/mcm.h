@@ -149,8 +149,9 @@ void mcm_rng_free(mcm_rng *rng);
 /* A pretrained diffusion model: network, noise schedule and scheduler defaults; of a latent diffusion model also its
  * autoencoder, and of one that reads texts also their encoders. Immutable, shared by threads.
  *
- * A *sample* is what the network works on: pixels, or in a latent diffusion model latents, which are `scale` times smaller
- * than the image in each direction. Widths and heights are a sample's, where they do not say that they are an image's. */
+ * A *sample* is what the network works on: pixels, or in a latent diffusion model latents, which are `scale` times
+ * smaller than the image in each direction. Widths and heights are a sample's, where they do not say that they are an
+ * image's. */
 typedef struct mcm_model mcm_model;
 typedef struct mcm_prompt mcm_prompt; /* see Prompts */
 
@@ -163,13 +164,13 @@ typedef struct mcm_model_options {
                              in each step, but four times its F32 weights (eight times F16) are read: measure
                              before you use it (docs/performance.md). Those that fit are kept, from the network's
                              beginning on. Results do not depend on it. */
-    const char *variant;    /* of the weights' file names: "fp16" for *.fp16.safetensors; NULL (default): the plain files,
-                               or those of fp16 or bf16 where there are no others */
+    const char *variant;    /* of the weights' file names: "fp16" for *.fp16.safetensors; NULL (default): the plain
+                               files, or those of fp16 or bf16 where there are no others */
     const char *tokenizer;  /* of a model in one file: folder of its tokenizer; NULL (default): CLIP's own */
     int32_t prediction_type; /* MCM_PREDICTION_*, before what the model's files say, or where they do not: one file of
                                Stable Diffusion 2 is taken for one that predicts v. 0 (default): as they say */
-    int32_t int8_weights;   /* nonzero: large matrices become 8-bit integers with a scale per output channel, which halves
-                               16-bit weights and changes results (mcm_model_info.rounding_error) */
+    int32_t int8_weights;   /* nonzero: large matrices become 8-bit integers with a scale per output channel, which
+                               halves 16-bit weights and changes results (mcm_model_info.rounding_error) */
     int32_t on_demand;      /* nonzero: text encoders and autoencoder are loaded when they are needed and freed
                                afterwards, each time. The files must stay as they are. Results do not depend on it. */
     uint32_t reserved;      /* 0 */
@@ -178,10 +179,10 @@ typedef struct mcm_model_options {
 void mcm_model_options_init(mcm_model_options *options, uint32_t struct_size);
 
 /* Opens a diffusers model folder, whose model_index.json names DDPMPipeline, DDIMPipeline, LDMPipeline, or one of
- * StableDiffusion(XL)(Img2Img|Inpaint|ControlNet)Pipeline and LatentConsistencyModel(Img2Img)Pipeline; or a .safetensors
- * file in the layout of the programs by which Stable Diffusion 1.x, 2.x and XL and latent diffusion models were trained.
- * Tensors may be F32, F16 or BF16, in one file or in shards, and stay as they are. A folder may come without text
- * encoders. Safety checkers and the like are not run. `options` may be NULL.
+ * StableDiffusion(XL)(Img2Img|Inpaint|ControlNet)Pipeline and LatentConsistencyModel(Img2Img)Pipeline; or a
+ * .safetensors file in the layout of the programs by which Stable Diffusion 1.x, 2.x and XL and latent diffusion models
+ * were trained. Tensors may be F32, F16 or BF16, in one file or in shards, and stay as they are. A folder may come
+ * without text encoders. Safety checkers and the like are not run. `options` may be NULL.
  * Errors: IO, FORMAT (a missing, surplus or wrongly shaped tensor, a damaged file), UNSUPPORTED (a pipeline,
  * network or option that is not known; pickle files), INVALID_ARGUMENT (more threads than allowed, a cache larger
  * than the machine's memory), OUT_OF_MEMORY, CPU. */
@@ -194,8 +195,8 @@ typedef struct mcm_memory_file {
     size_t size;      /* bytes */
 } mcm_memory_file;
 
-/* mcm_model_open on files in memory instead of a folder, or on one file in memory. The files may be released afterwards;
- * on_demand must be 0. */
+/* mcm_model_open on files in memory instead of a folder, or on one file in memory. The files may be released
+ * afterwards; on_demand must be 0. */
 mcm_status mcm_model_open_memory(const mcm_memory_file *files, size_t file_count, const mcm_model_options *options,
                                  mcm_model **out);
 
@@ -222,8 +223,8 @@ typedef struct mcm_model_info {
     uint32_t image_channels;  /* of an image */
     uint32_t text_channels;   /* of the text's states that the network reads; 0 if it reads no text */
     uint32_t pooled_channels; /* of the pooled text that it reads too (Stable Diffusion XL), else 0 */
-    uint32_t input_channels;  /* that the network reads: channels; in an inpainting model also a mask and the sample of the
-                                 image where it stays, in this order, 2 * channels + 1 in all */
+    uint32_t input_channels;  /* that the network reads: channels; in an inpainting model also a mask and the sample of
+                                 the image where it stays, in this order, 2 * channels + 1 in all */
     uint32_t time_id_count;   /* numbers of mcm_session_set_time_ids per image: 6 or 5, else 0 */
     int32_t encodes_text;     /* nonzero if it has its text encoders */
     float rounding_error;     /* ||rounded - exact|| / ||exact|| of the network's weights with int8_weights, else 0 */
@@ -268,7 +269,8 @@ typedef struct mcm_predict_options {
     const float *class_input;
     const mcm_prompt *prompt; /* of a network that reads a text: of 1 image or of the batch */
     const float *time_ids;    /* of Stable Diffusion XL: (batch, time_id_count), or NULL for those of a whole image */
-    const float *timestep_cond; /* of a consistency model: its guidance embedding, timestep_cond_count floats; NULL: zeros */
+    const float *timestep_cond; /* of a consistency model: its guidance embedding, timestep_cond_count floats;
+                                   NULL: zeros */
     size_t timestep_cond_count;
 } mcm_predict_options;
 #define MCM_PREDICT_OPTIONS_INIT {sizeof(mcm_predict_options), 0, NULL, NULL, NULL, NULL, 0}
@@ -298,16 +300,16 @@ void mcm_model_free(mcm_model *model);
  * Prompts
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* What a model's text encoders make of one or more texts (diffusers' prompt_embeds). Immutable, shared by threads; it may
- * outlive its model. */
+/* What a model's text encoders make of one or more texts (diffusers' prompt_embeds). Immutable, shared by threads; it
+ * may outlive its model. */
 typedef struct mcm_prompt_options {
     uint32_t struct_size;
     uint32_t clip_skip; /* layers of the text encoders that are left out at their end, as in diffusers; default 0 */
-    int32_t weights;    /* nonzero: brackets give parts of a text weights, as in the Stable Diffusion web UI: (a) 1.1 times,
-                           [a] 1/1.1 times, (a:1.3) 1.3 times, \( a bracket. 0 (default): brackets are text, as in
-                           diffusers */
-    int32_t chunks;     /* nonzero: a text of more than 75 tokens is read in chunks. 0 (default): its end is left out, as in
-                           diffusers, and mcm_prompt_info says so */
+    int32_t weights;    /* nonzero: brackets give parts of a text weights, as in the Stable Diffusion web UI: (a) 1.1
+                           times, [a] 1/1.1 times, (a:1.3) 1.3 times, \( a bracket. 0 (default): brackets are text, as
+                           in diffusers */
+    int32_t chunks;     /* nonzero: a text of more than 75 tokens is read in chunks. 0 (default): its end is left out,
+                           as in diffusers, and mcm_prompt_info says so */
 } mcm_prompt_options;
 #define MCM_PROMPT_OPTIONS_INIT {sizeof(mcm_prompt_options), 0, 0, 0}
 void mcm_prompt_options_init(mcm_prompt_options *options, uint32_t struct_size);
@@ -547,22 +549,25 @@ typedef struct mcm_session_options {
     uint32_t steps;         /* 0: the default, see mcm_scheduler_create */
     float eta;              /* DDIM's noise share in [0, 1], default 0 */
     const char *scheduler_options; /* see mcm_scheduler_create_with_options; default NULL; not kept */
-    double strength;        /* of a run that begins from an image: the share of the steps that are taken, in [0, 1]; less
-                               stays closer to the image. Default 1: all */
-    float guidance_scale;   /* s in e = e_u + s (e_c - e_u), where e_c is predicted with the prompt and e_u with the negative
-                               one; 1: e_c alone, half the work; 0 (default): that of diffusers' pipeline, 7.5, or 5 for
-                               Stable Diffusion XL, 8.5 for consistency models. Without effect where no text is read */
-    float guidance_rescale; /* share of e_c's standard deviation that e gets back (Lin et al. 2023), in [0, 1], default 0 */
+    double strength;        /* of a run that begins from an image: the share of the steps that are taken, in [0, 1];
+                               less stays closer to the image. Default 1: all */
+    float guidance_scale;   /* s in e = e_u + s (e_c - e_u), where e_c is predicted with the prompt and e_u with the
+                               negative one; 1: e_c alone, half the work; 0 (default): that of diffusers' pipeline, 7.5,
+                               5 for Stable Diffusion XL, 8.5 for consistency models. Without effect where no text is
+                               read */
+    float guidance_rescale; /* share of e_c's standard deviation that e gets back (Lin et al. 2023), in [0, 1];
+                               default 0 */
     int32_t modulate;       /* MCM_MODULATE_*: where modules act */
-    int32_t guidance_passes; /* 2: e_c and e_u are predicted one after the other; 1: together, with twice the activations;
-                               0 (default): together for images of at most 512 x 512 pixels in all. Results do not depend
-                               on it. */
-    uint32_t tile_above;    /* an autoencoder works in tiles, with less memory, on images of more pixels than a square of
-                               this size; 0 (default): 768. Results depend on it by no more than rounding. */
+    int32_t guidance_passes; /* 2: e_c and e_u are predicted one after the other; 1: together, with twice the
+                                activations; 0 (default): together for images of at most 512 x 512 pixels in all.
+                                Results do not depend on it. */
+    uint32_t tile_above;    /* an autoencoder works in tiles, with less memory, on images of more pixels than a square
+                               of this size; 0 (default): 768. Results depend on it by the rounding of what lies between
+                               its layers: 64 dB and more (docs/performance.md). */
     uint32_t reserved;      /* 0 */
 } mcm_session_options;
-#define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f, NULL, 1.0, 0.0f, \
-    0.0f, MCM_MODULATE_GUIDED, 0, 0, 0}
+#define MCM_SESSION_OPTIONS_INIT {sizeof(mcm_session_options), 1, 0, 0, MCM_SCHEDULER_DEFAULT, 0, 0.0f, NULL, 1.0, \
+    0.0f, 0.0f, MCM_MODULATE_GUIDED, 0, 0, 0}
 void mcm_session_options_init(mcm_session_options *options, uint32_t struct_size);
 
 /* `options` may be NULL. The session must be seeded before its first step. */
@@ -573,26 +578,26 @@ mcm_status mcm_session_create(const mcm_model *model, const mcm_session_options 
  * k is the same alone and in any batch. Both as diffusers' pipelines with torch.Generator(seed). */
 mcm_status mcm_session_seed(mcm_session *session, const uint64_t *seeds, uint32_t seed_count);
 
-/* What a model that reads a text is told, and with guidance what it is led away from. `negative` NULL: an empty text, or
- * zeros in a Stable Diffusion XL that was trained so. Of 1 image or of the batch. The session keeps the prompts: they may
- * be freed. They may be changed between steps.
+/* What a model that reads a text is told, and with guidance what it is led away from. `negative` NULL: an empty text,
+ * or zeros in a Stable Diffusion XL that was trained so. Of 1 image or of the batch. The session keeps the prompts:
+ * they may be freed. They may be changed between steps.
  * Errors: SIZE, INCOMPATIBLE (for another model), STATE (the model has no text encoder and `negative` is NULL). */
 mcm_status mcm_session_set_prompt(mcm_session *session, const mcm_prompt *prompt, const mcm_prompt *negative);
 
-/* An image to begin from, for the next mcm_session_seed: image_count 1, for the whole batch, or the batch size, all of the
- * session's image size; 0: none. Copied. With options.strength 1 and no mask the run begins from as much noise as from
- * none, and with the image's colours.
+/* An image to begin from, for the next mcm_session_seed: image_count 1, for the whole batch, or the batch size, all of
+ * the session's image size; 0: none. Copied. With options.strength 1 and no mask the run begins from as much noise as
+ * from none, and with the image's colours.
  * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
 mcm_status mcm_session_set_image(mcm_session *session, const mcm_image *images, uint32_t image_count);
 
-/* What is to be painted in that image, for the next mcm_session_seed: from 1/2 on; below, the image stays. One channel, of
- * the session's image size, 1 or as many as the batch; 0: all of it. An inpainting model reads mask and image, for others
- * what stays is put back after each step, with its share of noise. Copied. */
+/* What is to be painted in that image, for the next mcm_session_seed: from 1/2 on; below, the image stays. One channel,
+ * of the session's image size, 1 or as many as the batch; 0: all of it. An inpainting model reads mask and image, for
+ * others what stays is put back after each step, with its share of noise. Copied. */
 mcm_status mcm_session_set_mask(mcm_session *session, const mcm_image *masks, uint32_t mask_count);
 
-/* Stable Diffusion XL's original height and width, crop's top and left, target height and width; of its refiner the first
- * four and an aesthetic score: (batch, time_id_count) floats each, copied. Before this call: those of a whole image of the
- * session's size, score 6 and 2.5. */
+/* Stable Diffusion XL's original height and width, crop's top and left, target height and width; of its refiner the
+ * first four and an aesthetic score: (batch, time_id_count) floats each, copied. Before this call: those of a whole
+ * image of the session's size, score 6 and 2.5. */
 mcm_status mcm_session_set_time_ids(mcm_session *session, const float *time_ids, const float *negative, size_t count);
 
 /* Class input of a model that takes one: (batch, class_input_size) floats, copied. */
@@ -620,10 +625,10 @@ mcm_status mcm_session_detach(mcm_session *session, uint32_t id);
 mcm_status mcm_session_set_weight(mcm_session *session, uint32_t id, float weight);
 mcm_status mcm_session_set_window(mcm_session *session, uint32_t id, float begin, float end);
 
-/* Attaches a ControlNet; several may be attached. Weight, window and detaching are as with modules; weight is diffusers'
- * controlnet_conditioning_scale. other_base has no meaning.
- *   images   what it follows: RGB of the session's image size (times what the ControlNet's config says), 1 or as many as the
- *            batch. Copied
+/* Attaches a ControlNet; several may be attached. Weight, window and detaching are as with modules; weight is
+ * diffusers' controlnet_conditioning_scale. other_base has no meaning.
+ *   images   what it follows: RGB of the session's image size (times what the ControlNet's config says), 1 or as many
+ *            as the batch. Copied
  *   guess    nonzero: diffusers' guess_mode
  * Errors: INCOMPATIBLE if it does not fit the session's model, SIZE. */
 mcm_status mcm_session_attach_controlnet(mcm_session *session, const mcm_controlnet *controlnet,
@@ -718,13 +723,13 @@ typedef struct mcm_generate_options {
     const mcm_image *masks;  /* see mcm_session_set_mask */
     uint32_t image_count, mask_count;
 } mcm_generate_options;
-#define MCM_GENERATE_OPTIONS_INIT {sizeof(mcm_generate_options), 0, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL, NULL, NULL, \
-    NULL, NULL, NULL, 0, 0}
+#define MCM_GENERATE_OPTIONS_INIT {sizeof(mcm_generate_options), 0, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL, NULL, \
+    NULL, NULL, NULL, NULL, 0, 0}
 void mcm_generate_options_init(mcm_generate_options *options, uint32_t struct_size);
 
 /* Samples a batch: seed, attach, condition, run, decode. `pixels` receives the images one after the other, `size` =
- * batch * image_height * image_width * image_channels bytes. `options` may be NULL. Errors: those of the session functions, and
- * MCM_CANCELLED. */
+ * batch * image_height * image_width * image_channels bytes. `options` may be NULL. Errors: those of the session
+ * functions, and MCM_CANCELLED. */
 mcm_status mcm_generate(const mcm_model *model, const mcm_generate_options *options, uint8_t *pixels, size_t size);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -748,10 +753,10 @@ typedef struct mcm_dataset mcm_dataset;
 /* Opens a .safetensors file of a data set (docs/format.md): "images", U8 or F32 (examples, height, width, channels), or
  * "samples", F32 (examples, channels, height, width), in a model's sample space; the other tensors are conditions by
  * the names of their modalities, U8 or F32 (examples, height, width, channels), of any height and width: intensities,
- * or class indices in one channel. For models that read a text there may be encoded prompts: "prompt_embeds", F32 or F16
- * (prompts, tokens, channels), for Stable Diffusion XL "pooled_prompt_embeds" (prompts, channels), and "prompt_index", I32
- * (examples), which need not be there with one prompt for each example or for all. The file must not change while the
- * data set lives.
+ * or class indices in one channel. For models that read a text there may be encoded prompts: "prompt_embeds", F32 or
+ * F16 (prompts, tokens, channels), for Stable Diffusion XL "pooled_prompt_embeds" (prompts, channels), and
+ * "prompt_index", I32 (examples), which need not be there with one prompt for each example or for all. The file must
+ * not change while the data set lives.
  * Errors: IO, FORMAT, UNSUPPORTED. */
 mcm_status mcm_dataset_open(const char *path, mcm_dataset **out);
 

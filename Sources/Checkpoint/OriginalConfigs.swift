@@ -70,7 +70,7 @@ extension OriginalCheckpoint {
         var config: [String: JSONValue] = [
             "num_train_timesteps": .integer(1000), "beta_schedule": .string("scaled_linear"),
             "beta_start": .number(0.00085), "beta_end": .number(0.012), "clip_sample": .bool(false),
-            "set_alpha_to_one": .bool(false), "steps_offset": .integer(1), "timestep_spacing": .string("leading"),
+            "set_alpha_to_one": .bool(false), "steps_offset": .integer(1),
         ]
         switch family {
         case .ldm:
@@ -85,6 +85,7 @@ extension OriginalCheckpoint {
             config["prediction_type"] = .string("v_prediction")
         case .sdxl, .sdxlRefiner:
             config["_class_name"] = .string("EulerDiscreteScheduler")
+            config["timestep_spacing"] = .string("leading")  // of the others, which are older, each class's own
         }
         return .object(config)
     }

@@ -23,19 +23,13 @@ public final class ControlNet: Sendable {
         let down = config.encoder.down
         let encoder = try UNetEncoder(
             weights, inChannels: config.inChannels, down: down, mid: config.encoder.mid, config.encoder.options)
-        // One for each output that the way down keeps.
-        let outputs =
-            [down[0].channels]
-            + down.enumerated().flatMap { i, level in
-                [Int](repeating: level.channels, count: level.layers + (i < down.count - 1 ? 1 : 0))
-            }
         func pixelwise(_ name: String, _ channels: Int) throws -> Conv2D {
             try weights.conv2D(name, channels, channels, kernel: 1)
         }
         parts = Parts(
             embedding: try ConditionEmbedding(weights, config.encoder),
             imageEmbedding: try ControlImageEmbedding(weights["controlnet_cond_embedding"], config), encoder: encoder,
-            downBlocks: try outputs.enumerated().map { try pixelwise("controlnet_down_blocks.\($0)", $1) },
+            downBlocks: try config.skipChannels.enumerated().map { try pixelwise("controlnet_down_blocks.\($0)", $1) },
             midBlock: try pixelwise("controlnet_mid_block", down[down.count - 1].channels),
             textAttentions: encoder.textAttentions)
     }

@@ -12,6 +12,8 @@ public struct ControlNetConfig: Sendable {
     public var textChannels: Int { encoder.crossAttentionDim }
     /// Pixels of the image for each of the sample, in each direction.
     public var imageScale: Int { 1 << (conditioningEmbeddingOutChannels.count - 1) }
+    /// Channels of each output that the way down keeps, to which a ControlNet's residuals are added.
+    public var skipChannels: [Int] { encoder.skipChannels }
     var encoder: UNetEncoderConfig
     var conditioningEmbeddingOutChannels: [Int]
     /// Whether the network was trained on images whose channels come in the opposite order.

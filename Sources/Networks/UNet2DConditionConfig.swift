@@ -8,6 +8,8 @@ public struct UNet2DConditionConfig: Sendable {
     public var outChannels: Int
     /// Channels of the text's states: encoder_hid_dim, or cross_attention_dim.
     public var textChannels: Int { encoderHidDim ?? encoder.crossAttentionDim }
+    /// Channels of each output that the way down keeps, to which a ControlNet's residuals are added.
+    public var skipChannels: [Int] { encoder.skipChannels }
     var encoder: UNetEncoderConfig
     var encoderHidDim: Int?
     var centerInputSample: Bool

@@ -67,6 +67,14 @@ struct UNetEncoderConfig {
         try json.refuseUnless("num_attention_heads", in: [])
     }
 
+    /// Channels of each output that the way down keeps.
+    var skipChannels: [Int] {
+        [down[0].channels]
+            + down.enumerated().flatMap { i, level in
+                [Int](repeating: level.channels, count: level.layers + (i < down.count - 1 ? 1 : 0))
+            }
+    }
+
     /// Height and width must be multiples of this. Convolutions halve any size, residual blocks even ones.
     func sizeMultiple(up: [UNetLevel] = []) -> Int {
         (down + up).contains { $0.type.contains("sampleBlock2D") } ? 1 << (down.count - 1) : 1

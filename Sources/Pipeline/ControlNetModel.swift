@@ -31,6 +31,12 @@ public final class ControlNetModel: Sendable {
                 "the ControlNet reads \(net.config.inChannels) channels of samples and \(net.config.textChannels) of "
                     + "texts, expected the model's \(model.channels) and \(reader.config.textChannels)")
         }
+        guard net.config.skipChannels == reader.config.skipChannels else {
+            throw MCMError(
+                .incompatible,
+                "the ControlNet's residuals have \(net.config.skipChannels) channels, expected the model's "
+                    + "\(reader.config.skipChannels)")
+        }
     }
 }
 

@@ -43,11 +43,12 @@ extern const char *program, *fashion, *scratch;
 
 /* Each file's tests, ended by an empty one. */
 extern const test attachment_tests[], begin_tests[], controlnet_tests[], guidance_tests[], image_tests[],
-    input_tests[], latent_tests[], latent_damage_tests[], latent_input_tests[], latent_memory_tests[], level_tests[],
-    memory_tests[], model_tests[], modulator_tests[], no_memory_tests[], null_tests[], null_latent_tests[],
-    part_tests[], process_tests[], prompt_tests[], session_tests[], thread_tests[], training_tests[],
-    training_bit_tests[], training_config_tests[], training_damage_tests[], training_file_tests[],
-    training_input_tests[], training_latent_tests[], training_memory_tests[], training_mismatch_tests[],
-    training_null_tests[], training_option_tests[];
+    input_tests[], latent_tests[], latent_damage_tests[], latent_input_tests[], latent_memory_tests[],
+    latent_message_tests[], latent_module_tests[], level_tests[], memory_tests[], model_tests[],
+    modulator_tests[], no_memory_tests[], null_tests[], null_latent_tests[], part_tests[], process_tests[],
+    prompt_tests[], session_tests[], thread_tests[], training_tests[], training_bit_tests[],
+    training_config_tests[], training_damage_tests[], training_file_tests[], training_input_tests[],
+    training_latent_tests[], training_memory_tests[], training_mismatch_tests[], training_null_tests[],
+    training_option_tests[];
 
 #endif

@@ -70,8 +70,8 @@ int main(int argc, char **argv) {
                                  training_mismatch_tests, training_input_tests, training_option_tests,
                                  training_config_tests, training_null_tests, training_memory_tests,
                                  latent_tests, null_latent_tests, latent_input_tests, prompt_tests, guidance_tests,
-                                 begin_tests, controlnet_tests, latent_damage_tests, latent_memory_tests,
-                                 training_latent_tests};
+                                 begin_tests, controlnet_tests, latent_module_tests, latent_message_tests,
+                                 latent_damage_tests, latent_memory_tests, training_latent_tests};
     int passed = 0, failed = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         for (const test *t = files[i]; t->run; t++)

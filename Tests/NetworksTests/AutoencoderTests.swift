@@ -1,4 +1,5 @@
 import Checkpoint
+import Foundation
 import Kernels
 import TestSupport
 import Testing
@@ -146,6 +147,22 @@ import Testing
         let encoded = try net.encode(image, tiling: tiling, in: workspace)
         let other = try net.encode(image, tiling: .off, in: workspace)
         #expect(relativeError(Array(encoded.buffer), Array(other.buffer)) <= 5e-3)
+    }
+
+    /// What a session's `tile_above` does to an image: four levels as Stable Diffusion's, narrower, in tiles of 256.
+    @Test func tiledImagesAreTheUntiledOnes() throws {
+        let options = #""block_out_channels": [16, 32, 64, 64], "layers_per_block": 2"#
+        let net = try AutoencoderKL(config(options, levels: 4), Weights(GoldenWeights()))
+        let workspace = Workspace(threads: 2)
+        let z = try Tensor(1, 40, 48, 4, in: workspace)
+        fromNCHW(randn(z.count, seed: 5), into: z)
+        let whole = Array(try net.decode(z, tiling: .off, in: workspace).buffer)
+        let tiled = Array(try net.decode(z, tiling: .automatic(above: 256), in: workspace).buffer)
+        let range = try #require(whole.max()) - (whole.min() ?? 0)
+        let squares = zip(whole, tiled).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
+        let psnr = 10 * log10(Double(range * range) * Double(whole.count) / squares)
+        print("tiled and untiled image, PSNR: \(psnr) dB")
+        #expect(psnr >= 60 && psnr.isFinite)
     }
 
     /// Attention is never cut: what follows its last level comes in tiles, or nothing.

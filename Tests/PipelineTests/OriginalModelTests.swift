@@ -1,4 +1,5 @@
 import Kernels
+import Sampling
 import TestSupport
 import Testing
 
@@ -189,8 +190,9 @@ import Testing
         return (folder, try SafetensorsWriter.serialize(original.tensors))
     }
 
-    private func run(_ model: Model) throws -> Session {
+    private func run(_ model: Model, _ scheduler: SchedulerKind? = nil) throws -> Session {
         var options = Session.Options()
+        options.scheduler = scheduler
         (options.batch, options.height, options.width, options.steps, options.strength) = (2, 16, 16, 4, 0.75)
         let session = try Session(model, options)
         if model.readsText {
@@ -225,6 +227,11 @@ import Testing
             #expect(model.fingerprint == expected.fingerprint && model.parameterCount == expected.parameterCount)
             let session = try run(model)
             #expect(try sameBits(session.sampleValues, samples) && session.pictures == pictures)
+        }
+        // Another scheduler reads the same options.
+        let model = try Model(path: "\(temporary.path)/model.safetensors", options)
+        for kind in [SchedulerKind.euler, .dpmSolverMultistep] {
+            #expect(try sameBits(run(model, kind).sampleValues, run(expected, kind).sampleValues), "\(kind)")
         }
         // The version of Stable Diffusion 2 that predicts noise has the same file.
         if family == "sd2" {

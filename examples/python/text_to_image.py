@@ -3,6 +3,7 @@
 From the repository root, after `make` and `pip install -e bindings/python`:
 
   python examples/python/text_to_image.py MODEL "a red boot on a table"
+  python examples/python/text_to_image.py MODEL "a red boot" --module boots.mcm.safetensors --sketch boot.png
   python examples/python/text_to_image.py MODEL "a red boot" --image boot.png --strength 0.6
   python examples/python/text_to_image.py MODEL "a red boot" --controlnet FOLDER --control edges.png
 """
@@ -22,23 +23,34 @@ parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), de
 parser.add_argument("--image", help="a PNG of this size, to begin from")
 parser.add_argument("--mask", help="a grey PNG of this size, white where the image is to be painted")
 parser.add_argument("--strength", type=float, default=0.8, help="share of the steps with --image")
+parser.add_argument("--module", help="a module file")
+parser.add_argument("--sketch", help="the grey PNG that it follows, of any size")
 parser.add_argument("--controlnet", help="a folder")
-parser.add_argument("--control", help="the PNG that it follows")
+parser.add_argument("--control", help="the PNG of the image's size that it follows")
 parser.add_argument("--lean", action="store_true", help="8-bit weights, and parts loaded when they are needed")
 parser.add_argument("--out", default="build/image.png")
 options = parser.parse_args()
+if bool(options.module) != bool(options.sketch) or bool(options.controlnet) != bool(options.control):
+    parser.error("--module and --sketch go together, and so do --controlnet and --control")
+
+
+def encode(text: str) -> mcm.Prompt:
+    prompt = mcm.Prompt.encode(model, text, weights=True)
+    if prompt.truncated:
+        print("too long, its end is left out:", text)
+    return prompt
+
 
 model = mcm.Model.open(options.model, on_demand=options.lean, int8_weights=options.lean)
 with mcm.Session(
     model, width=options.size[0], height=options.size[1], scheduler=options.scheduler, steps=options.steps,
     guidance_scale=options.guidance, strength=options.strength if options.image and not options.mask else 1,
 ) as session:
-    prompt = mcm.Prompt.encode(model, options.prompt, weights=True)
-    if prompt.truncated:
-        print("the prompt is too long: its end is left out")
-    session.set_prompt(prompt, options.negative)
+    session.set_prompt(encode(options.prompt), None if options.negative is None else encode(options.negative))
     session.set_image(mcm.read_png(options.image) if options.image else None)
     session.set_mask(mcm.read_png(options.mask) if options.mask else None)
+    if options.module:
+        session.attach(mcm.Modulator.open(options.module), conditions={"sketch": options.sketch})
     if options.controlnet:
         session.attach_controlnet(mcm.ControlNet.open(options.controlnet), mcm.read_png(options.control))
     session.seed(options.seed)

@@ -38,7 +38,10 @@ def text(name: str, value: str) -> bytes:
     """A string for C, where a zero character would end it."""
     if "\0" in value:
         raise InvalidArgument(f"{name} {value!r} contains a zero character")
-    return value.encode()
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{name} {value!r} has no UTF-8: {error.reason}") from None
 
 
 def path(value: PathLike) -> bytes:

@@ -71,6 +71,7 @@ def test_prompt_errors(sd, model):
     for call, error in (
         (lambda: mcm.Prompt.encode(sd, []), mcm.SizeError),
         (lambda: mcm.Prompt.encode(sd, "a\0b"), mcm.InvalidArgument),
+        (lambda: mcm.Prompt.encode(sd, "a\ud800"), mcm.InvalidArgument),
         (lambda: mcm.Prompt.encode(sd, "a", clip_skip=3), mcm.InvalidArgument),
         (lambda: mcm.Prompt.encode(sd, "a", clip_skip=-1), mcm.InvalidArgument),
         (lambda: mcm.Prompt.encode(model, "a"), mcm.UnsupportedError),
@@ -215,9 +216,12 @@ def test_controlnets(sd, model, controlnet):
         attachment.detach()
 
 
-def test_controlnet_errors(tmp_path):
+def test_controlnet_errors(sd, tmp_path):
     with pytest.raises(mcm.IOFailure):
         mcm.ControlNet.open(tmp_path)
+    wide = mcm.ControlNet.open(write(tmp_path / "wide", controlnet_files(width=16)))  # for a network of another width
+    with mcm.Session(sd, **RUN) as session, pytest.raises(mcm.IncompatibleError, match=r"\[16, 16\].*\[8, 8\]"):
+        session.attach_controlnet(wide, IMAGES[0])
     files = controlnet_files()
     files["config.json"] = files["config.json"].replace(b'"norm_num_groups": 2', b'"norm_num_groups": 3')
     with pytest.raises(mcm.FormatError):

@@ -8,7 +8,7 @@ import mcm
 import numpy as np
 import pytest
 
-from latent_support import CHUNK, IMAGES, POOLED, TEXT
+from latent_support import CHUNK, IMAGES, POOLED, TEXT, model_files
 from training_support import Stop, safetensors_parts
 
 COUNT = len(IMAGES)
@@ -169,6 +169,25 @@ def test_training(sd, images, samples, prompt, folder):
             session.attach(trainer.modulator(), conditions={"sketch": SKETCHES[0]})
             session.seed(1)
             session.run()
+
+
+def test_models_that_predict_v(images):
+    """As Stable Diffusion 2.x: a module is trained in the model's own prediction space."""
+    with mcm.Model.from_files(model_files(), prediction_type="v_prediction") as model, make(model) as trainer:
+        reports = [trainer.step_dataset(images, COUNT) for _ in range(2)]
+        assert all(np.isfinite(report.loss) for report in reports)
+        module = trainer.modulator()
+        assert module.info.prediction_type == "v_prediction"
+        samples = []
+        for sketch in (None, *SKETCHES[:2]):
+            with mcm.Session(model, scheduler="ddim", steps=2) as session:
+                session.set_prompt("a cat")
+                if sketch is not None:
+                    session.attach(module, conditions={"sketch": sketch})
+                session.seed(1)
+                session.run()
+                samples.append(session.x)
+        assert not any(np.array_equal(samples[i], samples[i - 1]) for i in range(3))
 
 
 def test_training_errors(sd, images, prompt, sdxl, tmp_path):
