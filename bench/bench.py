@@ -32,7 +32,7 @@ from works import PEERS, REPOSITORY, WORKS, Cache, Work
 HERE = Path(__file__).resolve().parent
 # Idle OpenMP workers of PyTorch and ncnn spin for about 10 ms after a run, on the core that the next one needs.
 PAUSE_SECONDS = 0.05
-CONVERTED = ("openvino", "ncnn")
+CONVERTED = ("openvino", "ncnn", "sd.cpp")
 
 
 class Failure(Exception):
@@ -101,7 +101,7 @@ class Bench:
         """The model's folder and the inputs."""
         import models
 
-        if work.model in models.UNETS:
+        if work.model in models.MODELS:
             models.make_model(work.model, self.cache)
         models.make_module(self.cache)
         if work.module == "trained":
@@ -136,6 +136,7 @@ class Bench:
         peers = [] if self.options.only_libmcm else [
             peer for peer in WORKS[name].contenders if peer in self.options.peers or peer not in PEERS
         ]
+        count = min(WORKS[name].pairs or self.options.pairs, self.options.pairs)
         outputs = {}
         given = self._prepare(WORKS[name])
         with tempfile.TemporaryDirectory() as scratch:
@@ -162,7 +163,7 @@ class Bench:
                             with contender(peer) as theirs:
                                 _log(f"  {peer}")
                                 facts = theirs.answer()
-                                pairs = [(ours.run(), theirs.run()) for _ in range(self.options.pairs)]
+                                pairs = [(ours.run(), theirs.run()) for _ in range(count)]
                                 facts |= finish(peer, theirs)
                         except Failure as failure:
                             if ours.process.poll() is not None:
@@ -176,7 +177,7 @@ class Bench:
                             "runs_ms": [b for _, b in pairs],
                             "libmcm_runs_ms": [a for a, _ in pairs],
                         }
-                    ours_ms = ours_ms or [ours.run() for _ in range(self.options.pairs)]
+                    ours_ms = ours_ms or [ours.run() for _ in range(count)]
                     timed = {"ms": statistics.median(ours_ms), "runs_ms": ours_ms}
                     contenders["libmcm"] = opened | finish("libmcm", ours) | timed
             except Failure as failure:
@@ -230,7 +231,7 @@ def _machine() -> dict[str, Any]:
 def _versions(library: Path) -> dict[str, str]:
     ask = [sys.executable, "-c", "import mcm; print(mcm.library_version())"]
     versions = {"libmcm": _output_of(ask, _environment(library, 1)), "python": platform.python_version()}
-    for package in ("torch", "diffusers", "openvino", "ncnn", "pnnx", "numpy"):
+    for package in ("torch", "diffusers", "transformers", "openvino", "ncnn", "pnnx", "stable-diffusion-cpp-python", "numpy"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

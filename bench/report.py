@@ -4,9 +4,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable
 
-from works import CONTENDERS, PEERS, WORKS
+from works import CONTENDERS, PEERS, WORKS, Work
 
-COLOURS = {"torch": "#e69f00", "torch-cl": "#f0e442", "openvino": "#56b4e9", "ncnn": "#009e73"}
+COLOURS = {"torch": "#e69f00", "torch-cl": "#f0e442", "openvino": "#56b4e9", "ncnn": "#009e73", "sd.cpp": "#cc79a7"}
 
 # Other processes' share of the cores above which times are doubtful: spinning OpenMP workers suffer many times over.
 QUIET_CORES = 0.05
@@ -38,6 +38,15 @@ def _memory(result: dict[str, Any], _: str) -> str:
     return f"{result['peak_mb']:.0f}"
 
 
+def _working(result: dict[str, Any], _: str) -> str:
+    return f"{result['peak_mb'] - result['opened_mb']:.0f}"
+
+
+def _image(result: dict[str, Any], _: str) -> str:
+    ratio = f" ({result['ratio']:.2f}x)" if "ratio" in result else ""
+    return f"{result['open_ms'] / 1e3:.1f} + {result['ms'] / 1e3:.1f}{ratio}"
+
+
 def _opening(result: dict[str, Any], _: str) -> str:
     return f"{_digits(result['open_ms'])} + {_digits(result['first_ms'])}"
 
@@ -60,9 +69,14 @@ def _machine(run: dict[str, Any]) -> str:
 
 
 def tables(run: dict[str, Any]) -> str:
-    alone = [result for result in run["results"] if WORKS[result["work"]].module not in ("attached", "trained")]
-    training = [result for result in run["results"] if WORKS[result["work"]].module == "trained"]
-    overhead = [result for result in run["results"] if WORKS[result["work"]].module == "attached"]
+    def those(test: Callable[[Work], bool]) -> list[dict[str, Any]]:
+        return [result for result in run["results"] if test(WORKS[result["work"]])]
+
+    alone = those(lambda work: work.module not in ("attached", "trained") and work.part != "image")
+    decoding = those(lambda work: work.part == "decode")
+    training = those(lambda work: work.module == "trained")
+    overhead = those(lambda work: work.module == "attached")
+    images = those(lambda work: work.part == "image")
     names = ["libmcm"] + [peer for peer in PEERS if any(peer in result["contenders"] for result in alone)]
     compared = any("error" in facts for result in alone for facts in result["contenders"].values())
     parts = [f"{_machine(run)}; {', '.join(f'{name} {version}' for name, version in run['versions'].items())}."]
@@ -76,6 +90,8 @@ def tables(run: dict[str, Any]) -> str:
             "Milliseconds to open the network, and for the first step.",
             _table(alone, names, _opening),
         ]
+    if decoding:
+        parts += ["Peak memory beyond that after opening, MB.", _table(decoding, names, _working)]
     if overhead:
         parts += [
             "Milliseconds per step of libmcm with the module attached, and what part of a step without it that adds.",
@@ -88,6 +104,16 @@ def tables(run: dict[str, Any]) -> str:
             _table(training, names, _time),
             "Peak memory of training, MB.",
             _table(training, names, _memory),
+        ]
+    if images:
+        names = ["libmcm", "libmcm-demand", "torch", "sd.cpp"]
+        parts += [
+            "Seconds to open a model, and to draw an image (which is how many times libmcm's).",
+            _table(images, names, _image),
+            "Peak memory, MB.",
+            _table(images, names, _memory),
+            "Difference from PyTorch's pixels, ||out - ref|| / ||ref||.",
+            _table(images, names, _error),
         ]
     parts += [
         f"{CONTENDERS[name]} failed on {result['title']}, threads {result['threads']}: {facts['failed']}"
@@ -114,7 +140,8 @@ def plot(run: dict[str, Any], file: Path) -> None:
     threads = max((result["threads"] for result in run["results"]), default=1)
     bars = []  # (work's title, libmcm's ms, [(peer, ratio, ms)])
     for result in run["results"]:
-        if WORKS[result["work"]].module == "trained":
+        work = WORKS[result["work"]]
+        if work.module == "trained" or work.part == "image":
             continue
         ratios = [(name, facts["ratio"], facts["ms"]) for name, facts in result["contenders"].items()
                   if name in PEERS and "ratio" in facts]
