@@ -55,8 +55,8 @@ def is_decided(model, latents):
 
 
 def pixel_error(pixels, image):
-    """The most that pixels, (N, H, W[, C]) bytes, are off the image that they are rounded from, (N, C, H, W) of -1 ... 1,
-    beyond half a level. Nearly all of the error, if there are many pixels: some lie close to the middle of two levels."""
+    """The most that pixels, (N, H, W[, C]) bytes, are off the image that they are rounded from, (N, C, H, W) of
+    -1 ... 1, beyond half a level. Of many pixels some lie close to the middle of two levels, and show an error."""
     levels = ((image / 2 + 0.5).clamp(0, 1) * 255).permute(0, 2, 3, 1).double().numpy()
     return max(0.0, float(np.abs(pixels.reshape(levels.shape) - levels).max()) - 0.5) / 127.5
 

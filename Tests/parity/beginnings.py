@@ -1,11 +1,10 @@
 """Runs that begin from an image, as diffusers' image-to-image and inpainting pipelines begin them."""
 import inspect
 import math
-import random
 import tempfile
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler
 
 import mcm
 from random_models import least_unet, randomise, save_folder
@@ -22,7 +21,7 @@ def random_run(rng):
         return None
     if scheduler.config.get("skip_prk_steps") is False:     # Runge-Kutta steps cannot be left out
         scheduler = type(scheduler).from_config(scheduler.config, skip_prk_steps=True)
-    strength = rng.choice([rng.uniform(1 / steps, 1), rng.uniform(1 / steps, 1), leaving(1, steps), leaving(2, steps), 1.0])
+    strength = rng.choice([*[rng.uniform(1 / steps, 1) for _ in range(2)], leaving(1, steps), leaving(2, steps), 1.0])
     return scheduler, steps, strength, rng.choice([0.0, 0.5]) if isinstance(scheduler, DDIMScheduler) else 0.0
 
 
@@ -77,7 +76,8 @@ def check_beginnings(report, rng, count=150):
         worst = 0.0
         with tempfile.TemporaryDirectory() as folder:
             save_folder(folder, "DDPMPipeline", unet=unet, scheduler=scheduler if own else DDPMScheduler())
-            chosen = {} if own else dict(scheduler=KINDS[type(scheduler).__name__], scheduler_options=options_of(scheduler))
+            chosen = {} if own else dict(scheduler=KINDS[type(scheduler).__name__],
+                                         scheduler_options=options_of(scheduler))
             try:
                 with mcm.Model.open(folder) as model, mcm.Session(
                         model, batch, steps=steps, strength=strength, eta=eta, **chosen) as session:

@@ -50,8 +50,8 @@ def random_texts(rng):
 
 
 def check_texts(report, rng, count=60):
-    """What diffusers' pipelines make of random Unicode texts, with tokenizers and text encoders as in Stable Diffusion 1,
-    2 and XL: one wrong token changes the states by about as much as they are."""
+    """What diffusers' pipelines make of random Unicode texts, with tokenizers and text encoders as in Stable Diffusion
+    1, 2 and XL: one wrong token changes the states by about as much as they are."""
     merges = clip_merges()
     for i in range(count):
         is_xl = rng.random() < 0.4
