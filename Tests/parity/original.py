@@ -27,7 +27,7 @@ def random_unet(rng, family):
     common = dict(sample_size=8, block_out_channels=channels, layers_per_block=rng.randint(1, 2))
     kind = "Attn" if family == "ldm" else "CrossAttn"
     kinds = [rng.choice(["", kind]) for _ in range(levels)]
-    kinds[rng.randrange(levels)] = kind
+    kinds[rng.randrange(2)] = kind      # where a file's family is looked for
     common.update(down_block_types=[f"{name}DownBlock2D" for name in kinds],
                   up_block_types=[f"{name}UpBlock2D" for name in reversed(kinds)])
     if family == "ldm":
