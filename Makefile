@@ -3,7 +3,8 @@
 #   make            build/libmcm.so
 #   make demo       draw garments that follow sketches and label maps: build/demo.png
 #   make test       all tests
-#   make parity     compare with an installed diffusers (Python with torch and diffusers in $(PARITY_PYTHON))
+#   make parity     compare with an installed diffusers (Python with torch, diffusers and transformers in
+#                   $(PARITY_PYTHON))
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
 #                   in $(BENCH_PYTHON), a quiet machine, an hour)
 #   make install    PREFIX=/usr/local DESTDIR=
@@ -67,7 +68,6 @@ $(VENV)/ready: bindings/python/pyproject.toml
 
 parity: all
 	$(PARITY_PYTHON) Tests/parity/parity.py --library build/libmcm.so
-	MCM_LIBRARY=build/libmcm.so PYTHONPATH=bindings/python:Tests/parity $(PARITY_PYTHON) Tests/parity/training.py
 
 bench: all
 	$(BENCH_PYTHON) bench/bench.py --library build/libmcm.so

@@ -42,21 +42,21 @@ def begin(scheduler, steps, strength, distilled=False):
     return StableDiffusionImg2ImgPipeline.get_timesteps(pipeline, steps, strength, "cpu")[0]
 
 
-def begun_run(scheduler, steps, strength, eta, seed, distilled=False, shape=SHAPE):
+def begun_run(scheduler, steps, strength, eta, seed, distilled=False):
     """A case and its tensors: samples after each step, predicted originals where diffusers gives them, and the image
     with noise at the beginning of each step."""
     timesteps = begin(scheduler, steps, strength, distilled)
     case = {"class": type(scheduler).__name__, "steps": steps, "strength": strength, "distilled": distilled,
-            "eta": eta, "shape": shape, "seed": seed, "timesteps": timesteps.tolist(),
+            "eta": eta, "shape": SHAPE, "seed": seed, "timesteps": timesteps.tolist(),
             "config": {k: v for k, v in public_config(scheduler.config).items() if v != -float("inf")}}
     generator = torch.Generator().manual_seed(seed)
     parameters = inspect.signature(scheduler.step).parameters
     options = {k: v for k, v in dict(generator=generator, eta=eta).items() if k in parameters}
-    image, noise = randn(shape, seed + 1), torch.randn(shape, generator=generator)
-    x = scheduler.add_noise(image, noise, timesteps[:1].repeat(shape[0]))
+    image, noise = randn(SHAPE, seed + 1), torch.randn(SHAPE, generator=generator)
+    x = scheduler.add_noise(image, noise, timesteps[:1].repeat(SHAPE[0]))
     samples, originals, noised = [], [], [x]
     for i, t in enumerate(timesteps):
-        prediction = model_output(scheduler.config, shape, i)
+        prediction = model_output(scheduler.config, SHAPE, i)
         scheduler.scale_model_input(x, t)
         out = scheduler.step(prediction, t, x, **options)
         x = out.prev_sample

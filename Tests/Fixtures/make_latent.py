@@ -352,7 +352,7 @@ def arguments(case, pipeline):
     return call
 
 
-def run(case, pipeline):
+def run(case, pipeline, call):
     """The final samples, and images as whole numbers."""
     vae = pipeline.vqvae if "LDM" in case["pipeline"] else pipeline.vae
     seen, decode = [], vae.decode
@@ -375,15 +375,15 @@ def run(case, pipeline):
             return values
 
         images = pipeline(generator=generators if len(generators) > 1 else generators[0], output_type="np",
-                          callback_on_step_end=keep, **arguments(case, pipeline)).images
+                          callback_on_step_end=keep, **{**arguments(case, pipeline), **call}).images
         samples = last["latents"]
     vae.decode = decode
     return samples, torch.from_numpy((images * 255).round())
 
 
-def latent_case(models, name, model, kind, extra, seed):
+def latent_case(models, name, model, kind, extra, seed, beside=None, call=None):
     """A case, its final samples and its images.  models: from model_files; kind: of the pipeline; extra: what DEFAULTS
-    does not have, without seeds."""
+    does not have, without seeds; beside: components that the folder does not have; call: more arguments."""
     case = {"name": name, "model": model, "pipeline": kind, **DEFAULTS, **extra}
     case["batch"] = max(case["batch"], len(case["prompts"]))
     case["seeds"] = case["seeds"] or [seed]
@@ -403,10 +403,11 @@ def latent_case(models, name, model, kind, extra, seed):
         pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config, **case["options"])
     # As from_pretrained with another class, but for schedulers, which are as the folder's pipeline has them.
     if kind != named.__name__:
-        pipeline = getattr(diffusers, kind)(**{**parts, "scheduler": pipeline.scheduler}, **options, **keywords)
+        parts = {**parts, **(beside or {}), "scheduler": pipeline.scheduler}
+        pipeline = getattr(diffusers, kind)(**parts, **options, **keywords)
     pipeline.set_progress_bar_config(disable=True)
     with torch.no_grad():
-        return json_of(case), *run(case, pipeline)
+        return json_of(case), *run(case, pipeline, call or {})
 
 
 def quietly():

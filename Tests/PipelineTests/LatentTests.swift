@@ -31,18 +31,6 @@ import Testing
         }
     }
 
-    /// Random runs that Tests/parity/parity.py writes into the folder MCM_PARITY, one line with the errors of each.
-    @Test(.enabled(if: parityFolder != nil)) func randomPipelines() throws {
-        let fixture = try Fixture("latent", folder: #require(parityFolder))
-        var models: [String: Model] = [:]
-        for c in fixture.cases {
-            let name = try c.string("model")
-            if models[name] == nil { models[name] = try latentModel(name) }
-            let (error, worst) = try Self.errors(#require(models[name]), c, fixture)
-            print("pipeline \(try c.string("name")) \(error) \(worst)")
-        }
-    }
-
     /// Of the samples, relative, and of the worst pixel, in levels.
     private static func errors(_ model: Model, _ c: JSONObject, _ fixture: Fixture) throws -> (Double, Float) {
         let name = try c.string("name"), session = try session(model, c)

@@ -18,18 +18,6 @@ import Testing
         }
     }
 
-    /// Random runs that Tests/parity/parity.py writes into the folder MCM_PARITY, one line with the error of each.
-    @Test(.enabled(if: parityFolder != nil)) func randomRuns() throws {
-        let fixture = try Fixture("begun", folder: #require(parityFolder))
-        for c in fixture.cases {
-            do {
-                print("run \(try c.string("name")) error \(try Self.worstError(c, fixture))")
-            } catch let error as MCMError {
-                print("run \(try c.string("name")) refused \(error.message)")
-            }
-        }
-    }
-
     /// The largest distance from diffusers in a run.
     private static func worstError(_ c: JSONObject, _ fixture: Fixture) throws -> Double {
         let name = try c.string("name"), kind = try #require(SchedulerKind(rawValue: c.string("class")))

@@ -1,5 +1,4 @@
 import Checkpoint
-import Glibc
 import Kernels
 
 /// A golden file of Tests/Fixtures: tensors by name and what the cases are.
@@ -7,8 +6,8 @@ public struct Fixture {
     private let file: SafetensorsFile
     public let cases: [JSONObject]
 
-    public init(_ name: String, folder: String = fixturesFolder) throws {
-        let path = folder + name + ".safetensors"
+    public init(_ name: String) throws {
+        let path = fixturesFolder + name + ".safetensors"
         file = try SafetensorsFile(MappedFile(path: path), name: name)
         guard case .array(let list) = try JSONValue(parsing: file.metadata["cases"] ?? "", name: name) else {
             throw MCMError(.format, "\(path): no cases")
@@ -23,8 +22,6 @@ public struct Fixture {
 
 public let repository = String(#filePath.dropLast("Tests/TestSupport/Fixtures.swift".count))
 public let fixturesFolder = repository + "Tests/Fixtures/"
-/// Where a run of Tests/parity/parity.py has put cases of its own.
-public let parityFolder = getenv("MCM_PARITY").map { String(cString: $0) + "/" }
 
 /// ||out - reference|| / ||reference||.
 public func relativeError(_ out: [Float], _ reference: [Float]) -> Double {

@@ -1,25 +1,18 @@
-#!/usr/bin/env python3
-"""Compare libmcm's training with PyTorch's, live, through the Python binding.
-
-    MCM_LIBRARY=build/libmcm.so PYTHONPATH=bindings/python python training.py [--seed 0] [--count 12]
+"""Training of modules, against PyTorch's.
 
 A bank of a random base's predictions is recorded and read as docs/format.md says; for random modules the gradient of
 every parameter is compared with autograd's, and so are weights and their moving average after some steps of AdamW.
 """
-import argparse
 import json
-import random
 import struct
-import sys
 import tempfile
 
 import numpy as np
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
-from diffusers.utils import logging
 
 import mcm
-from parity import Report, relative_error
+from report import relative_error
 
 # Of the whole gradient; of each parameter's, if it is not a vanishing part of that.
 GRADIENT_BOUND = 1e-4
@@ -156,31 +149,20 @@ def check(report, rng, folder, number):
     bank.close()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=12)
-    arguments = parser.parse_args()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    rng, report = random.Random(arguments.seed), Report()
+def check_training(report, rng, count=12):
     with tempfile.TemporaryDirectory() as folder:
-        torch.manual_seed(arguments.seed)
+        seed = rng.randrange(2 ** 31)
+        torch.manual_seed(seed)
         unet = UNet2DModel(sample_size=SIZE, in_channels=3, out_channels=3, block_out_channels=(16, 32),
                            layers_per_block=1, norm_num_groups=8, down_block_types=("DownBlock2D",) * 2,
                            up_block_types=("UpBlock2D",) * 2)
         DDIMPipeline(unet, DDIMScheduler()).save_pretrained(f"{folder}/base")
         x0 = torch.randn(9, 3, SIZE, SIZE).numpy()
-        generator = np.random.default_rng(arguments.seed)
+        generator = np.random.default_rng(seed)
         conditions = {"sketch": generator.integers(0, 256, (9, SIZE, SIZE), np.uint8),
                       "labels": generator.integers(0, 5, (9, SIZE, SIZE), np.uint8)}
         np.save(f"{folder}/x0.npy", x0)
         np.savez(f"{folder}/conditions.npz", **conditions)
         mcm.write_dataset(f"{folder}/data.safetensors", samples=x0, **conditions)
-        for number in range(arguments.count):
+        for number in range(count):
             check(report, rng, folder, number)
-    sys.exit(0 if report.finish() else 1)
-
-
-if __name__ == "__main__":
-    main()
