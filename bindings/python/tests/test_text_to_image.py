@@ -45,7 +45,7 @@ def start(folder, language, *arguments):
         [str(folder / "text_to_image")] if language == "c"
         else [sys.executable, str(REPOSITORY / "examples" / "python" / "text_to_image.py")]
     )
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "bindings" / "python")}
+    environment = {**os.environ, "MCM_LIBRARY": str(LIBRARY), "PYTHONPATH": str(REPOSITORY / "bindings" / "python")}
     return subprocess.run([*program, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True)
 
 
