@@ -6,7 +6,7 @@
 #   make parity     compare with an installed diffusers (Python with torch, diffusers and transformers in
 #                   $(PARITY_PYTHON))
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
-#                   in $(BENCH_PYTHON), a quiet machine, an hour)
+#                   in $(BENCH_PYTHON), a quiet machine, three hours)
 #   make install    PREFIX=/usr/local DESTDIR=
 
 VERSION := 0.1.0

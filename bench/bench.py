@@ -32,7 +32,7 @@ from works import PEERS, REPOSITORY, WORKS, Cache, Work
 HERE = Path(__file__).resolve().parent
 # Idle OpenMP workers of PyTorch and ncnn spin for about 10 ms after a run, on the core that the next one needs.
 PAUSE_SECONDS = 0.05
-CONVERTED = ("openvino", "ncnn", "sd.cpp")
+CONVERTED = ("openvino", "ncnn", "sdcpp")
 
 
 class Failure(Exception):
@@ -101,10 +101,10 @@ class Bench:
         """The model's folder and the inputs."""
         import models
 
-        if work.model in models.MODELS:
+        if work.model != "fashion":
             models.make_model(work.model, self.cache)
         models.make_module(self.cache)
-        if work.module == "trained":
+        if work.part == "training":
             models.make_dataset(work, self.cache)
             self._record(work)
         return {name: tensor.numpy() for name, tensor in models.inputs(work, self.cache).items()}
@@ -121,6 +121,10 @@ class Bench:
     def _convert(self, peer: str, name: str) -> None:
         work = WORKS[name]
         folder = self.cache.converted(work, peer)
+        if peer == "sdcpp":
+            import models
+
+            models.make_model(work.whole_model, self.cache)
         if folder.exists() and folder.stat().st_mtime > self.cache.weights(work).stat().st_mtime:
             return
         _log(f"  converting for {peer}")
@@ -136,8 +140,8 @@ class Bench:
         peers = [] if self.options.only_libmcm else [
             peer for peer in WORKS[name].contenders if peer in self.options.peers or peer not in PEERS
         ]
-        count = min(WORKS[name].pairs or self.options.pairs, self.options.pairs)
-        outputs = {}
+        outputs: dict[str, np.ndarray] = {}
+        most = min(self.options.pairs, WORKS[name].pairs)
         given = self._prepare(WORKS[name])
         with tempfile.TemporaryDirectory() as scratch:
             np.savez(f"{scratch}/inputs.npz", **given)
@@ -163,6 +167,7 @@ class Bench:
                             with contender(peer) as theirs:
                                 _log(f"  {peer}")
                                 facts = theirs.answer()
+                                count = 1 if peer == "sdcpp" else most  # which makes a whole image for each step
                                 pairs = [(ours.run(), theirs.run()) for _ in range(count)]
                                 facts |= finish(peer, theirs)
                         except Failure as failure:
@@ -177,7 +182,7 @@ class Bench:
                             "runs_ms": [b for _, b in pairs],
                             "libmcm_runs_ms": [a for a, _ in pairs],
                         }
-                    ours_ms = ours_ms or [ours.run() for _ in range(count)]
+                    ours_ms = ours_ms or [ours.run() for _ in range(most)]
                     timed = {"ms": statistics.median(ours_ms), "runs_ms": ours_ms}
                     contenders["libmcm"] = opened | finish("libmcm", ours) | timed
             except Failure as failure:
@@ -231,7 +236,10 @@ def _machine() -> dict[str, Any]:
 def _versions(library: Path) -> dict[str, str]:
     ask = [sys.executable, "-c", "import mcm; print(mcm.library_version())"]
     versions = {"libmcm": _output_of(ask, _environment(library, 1)), "python": platform.python_version()}
-    for package in ("torch", "diffusers", "transformers", "openvino", "ncnn", "pnnx", "stable-diffusion-cpp-python", "numpy"):
+    packages = (
+        "torch", "diffusers", "transformers", "openvino", "ncnn", "pnnx", "stable-diffusion-cpp-python", "numpy",
+    )
+    for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -256,10 +264,11 @@ def _counts(text: str) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", type=_names(WORKS), default=list(WORKS), help=",".join(WORKS))
-    parser.add_argument("--threads", type=_counts, default=[1, 2], help="default 1,2")
+    parser.add_argument("--threads", type=_counts, default=[1, 2], help="default 1,2; images with the most of them only")
     parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=",".join(PEERS))
     parser.add_argument("--only-libmcm", action="store_true", help="no peers, hence no ratios and no errors")
-    parser.add_argument("--pairs", type=int, default=7, help="runs of libmcm and a peer in turn (default 7)")
+    parser.add_argument("--pairs", type=int, default=7, 
+                        help="runs of libmcm and a peer in turn, at most (default 7; fewer of what takes seconds)")
     parser.add_argument("--library", type=Path, default=REPOSITORY / "build/libmcm.so")
     parser.add_argument("--models", type=Path, default=REPOSITORY / "build/bench-models", help="cache folder")
     parser.add_argument("--json", type=Path, help="default docs/benchmark.json")
@@ -287,7 +296,8 @@ def main() -> None:
         "results": [],
     }
     for name in options.works:
-        for threads in options.threads:
+        minutes = WORKS[name].part == "image"
+        for threads in [max(options.threads)] if minutes else options.threads:
             _log(f"{name}, threads: {threads}")
             with _others() as others:
                 result = bench.measure(name, threads)

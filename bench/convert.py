@@ -1,6 +1,6 @@
 """A network in a peer's own format, in a process of its own so that conversion does not count as the peer's memory.
 
-    python convert.py openvino|ncnn|sd.cpp WORK --cache build/bench-models
+    python convert.py openvino|ncnn|sdcpp WORK --cache build/bench-models
 """
 from __future__ import annotations
 
@@ -13,72 +13,71 @@ from pathlib import Path
 import torch
 
 from models import inputs, network
-from works import REPOSITORY, TENSORS, TIMESTEP, WORKS, Cache, Work
+from works import PEER_INPUTS, REPOSITORY, WORKS, Cache, Work
 
 
 def openvino(work: Work, cache: Cache, folder: Path) -> None:
     """The batch is left open and fixed when the model is loaded."""
     import openvino
 
-    tensors = _tensors(work, cache)
-    shapes = [[-1, *tensor.shape[1:]] for tensor in tensors]
-    if work.part == "unet":
-        tensors, shapes = [torch.tensor(TIMESTEP), *tensors], [[], *shapes]
-    model = openvino.convert_model(network(work, cache), example_input=tuple(tensors), input=shapes)
+    net, tensors = network(work, cache), _one(work, cache)
+    shapes = [[-1, *tensor.shape[1:]] if tensor.ndim else [] for tensor in tensors]
+    model = openvino.convert_model(net, example_input=tuple(tensors), input=shapes)
     openvino.save_model(model, folder / "net.xml", compress_to_fp16=False)
 
 
 def ncnn(work: Work, cache: Cache, folder: Path) -> None:
-    """ncnn has no batch; the timestep is a constant, since pnnx takes float inputs only."""
+    """ncnn has no batch; the timestep is a constant, since it has no scalars."""
     import pnnx
 
+    net, tensors = network(work, cache), _one(work, cache)
+    constants = [tensor for tensor in tensors if not tensor.ndim]
+
     class AtTimestep(torch.nn.Module):
-        def __init__(self, net: torch.nn.Module) -> None:
+        def __init__(self) -> None:
             super().__init__()
             self.net = net
 
         def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-            return self.net(torch.tensor(TIMESTEP), *tensors)
+            return self.net(*constants, *tensors)
 
-    net = network(work, cache)
-    net = AtTimestep(net).eval() if work.part == "unet" else net
-    with tempfile.TemporaryDirectory() as scratch:
-        pnnx.export(net, f"{scratch}/net.pt", tuple(_tensors(work, cache)), fp16=False)
+    with tempfile.TemporaryDirectory(dir=cache.root) as scratch:
+        pnnx.export(AtTimestep().eval(), f"{scratch}/net.pt", tuple(tensors[len(constants):]), fp16=False)
         for name in ("net.ncnn.param", "net.ncnn.bin"):
             shutil.copy(f"{scratch}/{name}", folder)
 
 
-def sd_cpp(work: Work, cache: Cache, folder: Path) -> None:
-    """One file in the layout of the original programs: of diffusers' folders it reads those of Stable Diffusion XL."""
+def sdcpp(work: Work, cache: Cache, folder: Path) -> None:
+    """One file in the layout of the program by which Stable Diffusion was trained."""
     from safetensors.torch import load_file, save_file
 
     sys.path.append(str(REPOSITORY / "Tests/Fixtures"))
     from make_original import unet_original, vae_original
 
-    model = cache.model(work.model)
+    model = cache.model(work.whole_model)
+    unet, vae = (load_file(model / part / "diffusion_pytorch_model.safetensors") for part in ("unet", "vae"))
+    text = load_file(model / "text_encoder/model.safetensors")
     parts = {
-        "model.diffusion_model.": unet_original(load_file(model / "unet/diffusion_pytorch_model.safetensors"), 2),
-        "first_stage_model.": vae_original(load_file(model / "vae/diffusion_pytorch_model.safetensors"), 4),
+        "model.diffusion_model.": unet_original(unet, layers=2),
+        "first_stage_model.": vae_original(vae, blocks=4),
         "cond_stage_model.transformer.text_model.": {
-            key.removeprefix("text_model."): value
-            for key, value in load_file(model / "text_encoder/model.safetensors").items()
+            name.removeprefix("text_model."): value for name, value in text.items()
         },
     }
-    tensors = {prefix + key: value.contiguous() for prefix, part in parts.items() for key, value in part.items()}
+    tensors = {prefix + name: value.contiguous() for prefix, part in parts.items() for name, value in part.items()}
     save_file(tensors, folder / "model.safetensors")
 
 
-def _tensors(work: Work, cache: Cache) -> list[torch.Tensor]:
-    """The first of a batch, but for t."""
+def _one(work: Work, cache: Cache) -> list[torch.Tensor]:
+    """What the network takes, of one image."""
     given = inputs(work, cache)
-    return [given[name][:1].contiguous() for name in TENSORS if name in given]
+    tensors = [given[name] for name in PEER_INPUTS if name in given]
+    return [tensor[:1].contiguous() if tensor.ndim else tensor for tensor in tensors]
 
-
-CONVERSIONS = {"openvino": openvino, "ncnn": ncnn, "sd.cpp": sd_cpp}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("peer", choices=CONVERSIONS)
+    parser.add_argument("peer", choices=["openvino", "ncnn", "sdcpp"])
     parser.add_argument("work", choices=WORKS)
     parser.add_argument("--cache", type=Path, required=True)
     options = parser.parse_args()
@@ -87,6 +86,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(dir=cache.root) as partial, torch.no_grad():
         folder = Path(partial, "net")
         folder.mkdir()
-        CONVERSIONS[options.peer](work, cache, folder)
+        {"openvino": openvino, "ncnn": ncnn, "sdcpp": sdcpp}[options.peer](work, cache, folder)
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)

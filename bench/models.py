@@ -12,15 +12,13 @@ import os
 import tempfile
 from pathlib import Path
 
+import diffusers
 import torch
-from diffusers import (
-    AutoencoderKL, DDIMPipeline, DDIMScheduler, LDMPipeline, StableDiffusionPipeline, UNet2DConditionModel, UNet2DModel,
-    VQModel,
-)
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from works import PROMPT, REPOSITORY, Cache, Work
+from works import PROMPT, TIMESTEP, Cache, Work
 
 DDPM = dict(
     in_channels=3, out_channels=3, layers_per_block=2, attention_head_dim=None, downsample_padding=0,
@@ -48,23 +46,6 @@ UNETS = {
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
     ),
 }
-VQ = dict(
-    block_out_channels=(128, 256, 512), layers_per_block=2, latent_channels=3, num_vq_embeddings=8192, sample_size=256,
-    down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-)
-KL = dict(
-    block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
-    down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-)
-STABLE_DIFFUSION = dict(
-    sample_size=64, in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280),
-    cross_attention_dim=768, attention_head_dim=8,
-)
-CLIP = dict(
-    vocab_size=49408, max_position_embeddings=77, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
-    num_attention_heads=12, hidden_act="quick_gelu", bos_token_id=49406, eos_token_id=49407,
-)
-MODELS = [*UNETS, "sd15", "sd15-fp16"]
 # The paper's module for an unconditional LDM: 3.9 M parameters.
 MODULE = {
     "net": dict(
@@ -95,48 +76,17 @@ def make_model(name: str, cache: Cache) -> None:
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    pipeline = _stable_diffusion(name.endswith("-fp16")) if name not in UNETS else _unconditional(name)
     with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-        pipeline.save_pretrained(f"{partial}/model")
+        if name in UNETS:
+            torch.manual_seed(0)
+            DDIMPipeline(UNet2DModel(**UNETS[name]), DDIMScheduler()).save_pretrained(f"{partial}/model")
+        else:
+            import latent_models
+
+            if name == "sd15-fp16":
+                make_model("sd15", cache)
+            latent_models.save(name, Path(partial, "model"), cache.root, UNETS["ldm-celebahq-256"])
         os.rename(f"{partial}/model", folder)
-
-
-def _unconditional(name: str) -> DDIMPipeline | LDMPipeline:
-    unet = UNet2DModel(**UNETS[name])
-    if not name.startswith("ldm"):
-        return DDIMPipeline(unet, DDIMScheduler())
-    schedule = dict(beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False)
-    return LDMPipeline(vqvae=VQModel(**VQ), unet=unet, scheduler=DDIMScheduler(**schedule))
-
-
-def _stable_diffusion(half: bool) -> StableDiffusionPipeline:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    schedule = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    pipeline = StableDiffusionPipeline(
-        unet=UNet2DConditionModel(**STABLE_DIFFUSION), vae=AutoencoderKL(**KL),
-        text_encoder=CLIPTextModel(CLIPTextConfig(**CLIP)), tokenizer=_tokenizer(),
-        scheduler=DDIMScheduler(**schedule, set_alpha_to_one=False, steps_offset=1),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )
-    return pipeline.to(torch.float16) if half else pipeline
-
-
-def _tokenizer() -> object:
-    """CLIP's, from the list of merges that libmcm carries: bytes, bytes at the end of a word, merges, two marks."""
-    from transformers import CLIPTokenizer
-
-    lines = (REPOSITORY / "Sources/CLIPMerges/merges.txt").read_text().splitlines()
-    merges = [line for line in lines if line and not line.startswith("#")]
-    codes = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    characters = [chr(code) for code in codes] + [chr(256 + i) for i in range(256 - len(codes))]
-    vocabulary = characters + [f"{c}</w>" for c in characters] + [merge.replace(" ", "") for merge in merges]
-    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocabulary)}))
-        Path(folder, "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-        return CLIPTokenizer(f"{folder}/vocab.json", f"{folder}/merges.txt", model_max_length=77)
 
 
 def make_module(cache: Cache) -> None:
@@ -150,42 +100,41 @@ def make_module(cache: Cache) -> None:
 
 
 class Base(torch.nn.Module):
-    """The prediction e for the sample x, (N, C, H, W), at timestep t, ()."""
+    """The prediction e for the sample x, (N, C, H, W), at timestep t, (), and for a text's states y, (N, tokens, C')."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.net = UNet2DModel.from_pretrained(folder / "unet")
+        config = json.loads((folder / "unet/config.json").read_text())
+        self.net = getattr(diffusers, config["_class_name"]).from_pretrained(folder / "unet")
 
-    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x, t, return_dict=False)[0]
+    def forward(self, t: torch.Tensor, x: torch.Tensor, *y: torch.Tensor) -> torch.Tensor:
+        return self.net(x, t, *y, return_dict=False)[0]
 
 
-class TextBase(torch.nn.Module):
-    """The prediction for a sample x, (N, C, H, W), at timestep t, (), and the states of texts, (N, T, C')."""
+class Encoder(torch.nn.Module):
+    """The latents, (N, C, H, W), scaled as the UNet has them, of the image x, (N, 3, 8 H, 8 W) in [-1, 1]."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.net = UNet2DConditionModel.from_pretrained(folder / "unet")
+        self.net = diffusers.AutoencoderKL.from_pretrained(folder / "vae")
 
-    def forward(self, t: torch.Tensor, x: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        return self.net(x, t, states, return_dict=False)[0]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net.encode(x).latent_dist.mean * self.net.config.scaling_factor
 
 
 class Decoder(torch.nn.Module):
-    """Pixels, (N, 3, H, W) from 0 to 255, of samples z."""
+    """The image, (N, 3, 8 H, 8 W), of the latents x, (N, C, H, W), which are scaled as the UNet has them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.net = AutoencoderKL.from_pretrained(folder / "vae")
-        del self.net.encoder, self.net.quant_conv
+        self.net = diffusers.AutoencoderKL.from_pretrained(folder / "vae")
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        image = self.net.decode(z / self.net.config.scaling_factor, return_dict=False)[0]
-        return (image * 127.5 + 127.5).clamp(0, 255)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net.decode(x / self.net.config.scaling_factor, return_dict=False)[0]
 
 
 class TextEncoder(torch.nn.Module):
-    """The states, (N, T, C), of texts' token ids, (N, T)."""
+    """The states, (N, tokens, C), of a text's tokens x, (N, tokens)."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -193,8 +142,8 @@ class TextEncoder(torch.nn.Module):
 
         self.net = CLIPTextModel.from_pretrained(folder / "text_encoder")
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.net(ids, return_dict=False)[0]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x, return_dict=False)[0]
 
 
 class Module(torch.nn.Module):
@@ -265,52 +214,51 @@ def _training_config(work: Work, cache: Cache) -> tuple[dict, int]:
 
 
 def network(work: Work, cache: Cache) -> torch.nn.Module:
-    """What peers run, with t first if it is a denoiser, and then the arrays of `inputs` that it takes."""
-    if work.module:
+    """What peers run; it takes `PEER_INPUTS` of `inputs`, those that there are."""
+    if work.part == "module":
         return Module(cache.module).eval()
-    kinds = {"decode": Decoder, "text": TextEncoder, "unet": TextBase if work.reads_text else Base}
-    return kinds[work.part](cache.model(work.model)).eval()
+    kind = {"network": Base, "encoder": Encoder, "decoder": Decoder, "text": TextEncoder}[work.part]
+    return kind(cache.model(work.model)).eval()
 
 
 def inputs(work: Work, cache: Cache) -> dict[str, torch.Tensor]:
-    """x, and for the module e and the conditions: as images for libmcm, as planes y for peers. Texts' states, samples z
-    to be decoded, token ids. None for a whole image."""
+    """t and x; a text's states y; for the module e and the conditions: as images for libmcm, as planes y for peers."""
+    torch.manual_seed(1)
     if work.part == "image":
         return {}
+    if work.part == "training":
+        config, size = _training_config(work, cache)
+        planes = sum(m["channels"] + config["presence_flags"] for m in config["modalities"])
+        x0 = torch.randn((work.batch, config["prediction_channels"], size, size))
+        return {"x0": x0, "y": torch.rand((work.batch, planes, size, size))}
     if work.part == "text":
         from transformers import CLIPTokenizer
 
         tokenizer = CLIPTokenizer.from_pretrained(cache.model(work.model) / "tokenizer")
-        return {"ids": tokenizer(PROMPT, padding="max_length", return_tensors="pt").input_ids}
-    if work.part == "decode":
-        torch.manual_seed(1)
-        return {"z": torch.randn((work.batch, KL["latent_channels"], work.size, work.size)) * 0.9}
-    if work.module == "trained":
-        config, size = _training_config(work, cache)
-        planes = sum(m["channels"] + config["presence_flags"] for m in config["modalities"])
-        torch.manual_seed(1)
-        x0 = torch.randn((work.batch, config["prediction_channels"], size, size))
-        return {"x0": x0, "y": torch.rand((work.batch, planes, size, size))}
+        return {"x": tokenizer(PROMPT, padding="max_length", return_tensors="pt").input_ids}
+    if work.part == "encoder":
+        return {"x": 2 * torch.rand((work.batch, 3, work.size, work.size)) - 1}
     config = json.loads((cache.model(work.model) / "unet/config.json").read_text())
-    size = config["sample_size"]
+    size = work.size or config["sample_size"]
     shape = (work.batch, config["in_channels"], size, size)
-    torch.manual_seed(1)
     x = torch.randn(shape)
-    if work.reads_text:
-        return {"x": x, "states": torch.randn((work.batch, 77, config["cross_attention_dim"]))}
-    if not work.module:
+    if work.part == "decoder":
         return {"x": x}
+    given = {"t": torch.tensor(TIMESTEP), "x": x}
+    if work.part == "network":
+        text_channels = config.get("cross_attention_dim")
+        return given | ({"y": torch.randn(work.batch, 77, text_channels)} if text_channels else {})
     classes = MODULE["modalities"][1]["channels"]
     e, sketch = torch.randn(shape), (torch.rand(size, size) < 0.1).float()
     segmentation = torch.randint(classes, (8, 8)).repeat_interleave(size // 8, 0).repeat_interleave(size // 8, 1)
     one_hot = torch.nn.functional.one_hot(segmentation, classes).permute(2, 0, 1)
     y = torch.cat([sketch[None], one_hot]).expand(work.batch, -1, -1, -1)
-    return {"x": x, "e": e, "y": y, "sketch": sketch, "segmentation": segmentation}
+    return given | {"e": e, "y": y, "sketch": sketch, "segmentation": segmentation}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", choices=[*MODELS, "module"])
+    parser.add_argument("models", nargs="+", help=f"module, or a work's model, one of {', '.join(UNETS)}, ...")
     parser.add_argument("--cache", type=Path, default=Path("build/bench-models"))
     options = parser.parse_args()
     for chosen in options.models:

@@ -4,15 +4,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable
 
-from works import CONTENDERS, PEERS, WORKS, Work
+from works import CONTENDERS, PEERS, WORKS
 
-COLOURS = {"torch": "#e69f00", "torch-cl": "#f0e442", "openvino": "#56b4e9", "ncnn": "#009e73", "sd.cpp": "#cc79a7"}
+COLOURS = {"torch": "#e69f00", "torch-cl": "#f0e442", "openvino": "#56b4e9", "ncnn": "#009e73", "sdcpp": "#cc79a7"}
 
 # Other processes' share of the cores above which times are doubtful: spinning OpenMP workers suffer many times over.
 QUIET_CORES = 0.05
 
 # The result of one contender and its name to the text of a table's cell.
 Cell = Callable[[dict[str, Any], str], str]
+
+
+def _duration(ms: float) -> str:
+    return f"{_digits(ms)} ms" if ms < 1e4 else f"{_digits(ms / 1e3)} s"
 
 
 def _digits(value: float) -> str:
@@ -38,17 +42,17 @@ def _memory(result: dict[str, Any], _: str) -> str:
     return f"{result['peak_mb']:.0f}"
 
 
-def _working(result: dict[str, Any], _: str) -> str:
-    return f"{result['peak_mb'] - result['opened_mb']:.0f}"
-
-
-def _image(result: dict[str, Any], _: str) -> str:
-    ratio = f" ({result['ratio']:.2f}x)" if "ratio" in result else ""
-    return f"{result['open_ms'] / 1e3:.1f} + {result['ms'] / 1e3:.1f}{ratio}"
-
-
 def _opening(result: dict[str, Any], _: str) -> str:
-    return f"{_digits(result['open_ms'])} + {_digits(result['first_ms'])}"
+    return " + ".join(_digits(result[key]) for key in ("open_ms", "first_ms") if key in result)
+
+
+def _working(result: dict[str, Any], _: str) -> str:
+    return f"{result['opened_mb']:.0f} + {result['working_mb']:.0f}" if "working_mb" in result else ""
+
+
+def _seconds(result: dict[str, Any], _: str) -> str:
+    ratio = f" ({result['ratio']:.2f}x)" if "ratio" in result else ""
+    return f"{_digits(result['ms'] / 1e3)}{ratio}"
 
 
 def _table(results: list[dict[str, Any]], names: list[str], cell: Cell) -> str:
@@ -69,14 +73,11 @@ def _machine(run: dict[str, Any]) -> str:
 
 
 def tables(run: dict[str, Any]) -> str:
-    def those(test: Callable[[Work], bool]) -> list[dict[str, Any]]:
-        return [result for result in run["results"] if test(WORKS[result["work"]])]
+    def of(*parts: str) -> list[dict[str, Any]]:
+        return [result for result in run["results"] if WORKS[result["work"]].part in parts]
 
-    alone = those(lambda work: work.module not in ("attached", "trained") and work.part != "image")
-    decoding = those(lambda work: work.part == "decode")
-    training = those(lambda work: work.module == "trained")
-    overhead = those(lambda work: work.module == "attached")
-    images = those(lambda work: work.part == "image")
+    alone, images = of("network", "module", "encoder", "decoder", "text"), of("image")
+    training, overhead = of("training"), of("attached")
     names = ["libmcm"] + [peer for peer in PEERS if any(peer in result["contenders"] for result in alone)]
     compared = any("error" in facts for result in alone for facts in result["contenders"].values())
     parts = [f"{_machine(run)}; {', '.join(f'{name} {version}' for name, version in run['versions'].items())}."]
@@ -90,8 +91,24 @@ def tables(run: dict[str, Any]) -> str:
             "Milliseconds to open the network, and for the first step.",
             _table(alone, names, _opening),
         ]
-    if decoding:
-        parts += ["Peak memory beyond that after opening, MB.", _table(decoding, names, _working)]
+    if autoencoders := of("encoder", "decoder"):
+        parts += [
+            "Memory that an autoencoder takes: MB held when it is open, and how much more at the peak.",
+            _table(autoencoders, names, _working),
+        ]
+    if images:
+        known = ("libmcm", "libmcm-on-demand", *PEERS)
+        names = [name for name in known if any(name in result["contenders"] for result in images)]
+        parts += [
+            "Seconds for an image, opening included (and how many times libmcm's).",
+            _table(images, names, _seconds),
+            "Milliseconds of those for opening.",
+            _table(images, names, _opening),
+            "Peak memory of the process, MB.",
+            _table(images, names, _memory),
+            "Difference from PyTorch's pixels, ||out - ref|| / ||ref||.",
+            _table(images, names, _error),
+        ]
     if overhead:
         parts += [
             "Milliseconds per step of libmcm with the module attached, and what part of a step without it that adds.",
@@ -104,16 +121,6 @@ def tables(run: dict[str, Any]) -> str:
             _table(training, names, _time),
             "Peak memory of training, MB.",
             _table(training, names, _memory),
-        ]
-    if images:
-        names = ["libmcm", "libmcm-demand", "torch", "sd.cpp"]
-        parts += [
-            "Seconds to open a model, and to draw an image (which is how many times libmcm's).",
-            _table(images, names, _image),
-            "Peak memory, MB.",
-            _table(images, names, _memory),
-            "Difference from PyTorch's pixels, ||out - ref|| / ||ref||.",
-            _table(images, names, _error),
         ]
     parts += [
         f"{CONTENDERS[name]} failed on {result['title']}, threads {result['threads']}: {facts['failed']}"
@@ -140,8 +147,7 @@ def plot(run: dict[str, Any], file: Path) -> None:
     threads = max((result["threads"] for result in run["results"]), default=1)
     bars = []  # (work's title, libmcm's ms, [(peer, ratio, ms)])
     for result in run["results"]:
-        work = WORKS[result["work"]]
-        if work.module == "trained" or work.part == "image":
+        if WORKS[result["work"]].part == "training":
             continue
         ratios = [(name, facts["ratio"], facts["ms"]) for name, facts in result["contenders"].items()
                   if name in PEERS and "ratio" in facts]
@@ -154,10 +160,10 @@ def plot(run: dict[str, Any], file: Path) -> None:
     y, ticks, labels = 0.0, [], []
     for title, ms, ratios in bars:
         ticks.append(y + (len(ratios) - 1) / 2)
-        labels.append(f"{title}\nlibmcm: {_digits(ms)} ms")
+        labels.append(f"{title}\nlibmcm: {_duration(ms)}")
         for name, ratio, theirs in ratios:
             axes.barh(y, ratio, height=0.9, color=COLOURS[name])
-            axes.text(max(ratio, 1), y, f" {ratio:.2f}x, {_digits(theirs)} ms", va="center", fontsize=7.5)
+            axes.text(max(ratio, 1), y, f" {ratio:.2f}x, {_duration(theirs)}", va="center", fontsize=7.5)
             y += 1
         y += 1.2
     axes.axvline(1, color="black", linewidth=1)
@@ -165,11 +171,12 @@ def plot(run: dict[str, Any], file: Path) -> None:
     axes.invert_yaxis()
     axes.margins(y=0.02)
     axes.set_xlim(0, 1.2 * max(1, *(ratio for *_, ratios in bars for _, ratio, _ in ratios)))
-    axes.set_xlabel("time of a step as a multiple of libmcm's (the line at 1)")
-    axes.set_title(f"One denoising step, float32, {threads} thread{'s' * (threads > 1)}\n{_machine(run)}", fontsize=10)
+    axes.set_xlabel("time as a multiple of libmcm's (the line at 1)")
+    axes.set_title(f"One pass, or a whole image; float32, {threads} thread{'s' * (threads > 1)}\n{_machine(run)}", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     shown = [name for name in PEERS if any(name == peer for *_, ratios in bars for peer, *_ in ratios)]
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS[name]) for name in shown]
-    legend = [f"{PEERS[name]} {run['versions'].get(name.removesuffix('-cl'), '')}" for name in shown]
+    packages = {"torch-cl": "torch", "sdcpp": "stable-diffusion-cpp-python"}
+    legend = [f"{PEERS[name]} {run['versions'].get(packages.get(name, name), '')}" for name in shown]
     figure.legend(handles, legend, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(file, dpi=150)

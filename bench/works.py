@@ -1,5 +1,4 @@
-"""What is measured: one denoising step of one network at one batch size, an autoencoder or a text encoder, a step of
-training, or a whole image."""
+"""What is measured: each work is one pass of a network at one batch size, one step of training, or a whole image."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,19 +7,23 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 TIMESTEP = 500
-PROMPT = "a photograph of a red leather boot on a wooden table, soft light from a window"
-GUIDANCE_SCALE = 7.5
-TENSORS = "x", "e", "y", "states", "z", "ids"  # of the inputs, those that peers take, in this order
+PROMPT = "a photograph of a temple by the sea"
+GUIDANCE = 7.5
 PEERS = {
     "torch": "PyTorch",
     "torch-cl": "PyTorch channels_last",
     "openvino": "OpenVINO f32",
     "ncnn": "ncnn f32",
-    "sd.cpp": "stable-diffusion.cpp",
+    "sdcpp": "stable-diffusion.cpp",
 }
 CONTENDERS = {
-    "libmcm": "libmcm", **PEERS, "libmcm-bare": "libmcm without the module", "libmcm-demand": "libmcm, parts on demand",
+    "libmcm": "libmcm",
+    **PEERS,
+    "libmcm-bare": "libmcm without the module",
+    "libmcm-on-demand": "libmcm, parts on demand",
 }
+# What peers' networks take, in this order: see `models.inputs`.
+PEER_INPUTS = ("t", "x", "e", "y")
 
 
 @dataclass(frozen=True)
@@ -28,28 +31,29 @@ class Work:
     title: str
     model: str  # a folder of `Cache`
     batch: int = 1
-    module: str = ""  # "" a step of the base, "alone" the paper's module, "attached" a step of both, "trained"
-    bank: bool = False  # whether libmcm trains from recorded predictions; peers always run the base
-    part: str = "unet"  # or "decode", "text"; "image": all of it, from opening to pixels
-    size: int = 0  # height and width of a sample, if not the model's
+    part: str = "network"  # a step of the base; or "module", the paper's alone; "attached", a step of both; "training";
+    #                        "encoder", "decoder" and "text", of Stable Diffusion; "image", from opening to pixels
+    size: int = 0  # height and width of what the network reads; 0: the model's own
     steps: int = 0  # of an image
-    pairs: int = 0  # runs in turn, if fewer than others: they are long
-
-    @property
-    def reads_text(self) -> bool:
-        return self.model.startswith("sd15")
+    bank: bool = False  # whether libmcm trains from recorded predictions; peers always run the base
+    pairs: int = 7  # at most: what takes seconds is less noisy
 
     @property
     def contenders(self) -> tuple[str, ...]:
         """Those that libmcm is compared with."""
-        if self.module == "trained":
-            return "torch", "torch-cl"
-        if self.module == "attached":
-            return ("libmcm-bare",)
-        if self.part == "image":
-            return ("torch", "libmcm-demand", "sd.cpp") if self.reads_text else ("torch",)
-        with_text = ("sd.cpp",) if self.reads_text and self.part != "text" else ()
-        return "torch", "torch-cl", "openvino", "ncnn", *with_text
+        diffusion = ("sdcpp",) if self.model.startswith("sd15") else ()
+        return {
+            "attached": ("libmcm-bare",),
+            "training": ("torch", "torch-cl"),
+            "encoder": ("torch", "torch-cl", "openvino", "ncnn"),
+            "text": ("torch", "openvino", "ncnn"),  # without channels; stable-diffusion.cpp does not say its time
+            "image": ("libmcm-on-demand", "torch", *diffusion) if diffusion else ("torch",),
+        }.get(self.part, ("torch", "torch-cl", "openvino", "ncnn", *diffusion))
+
+    @property
+    def whole_model(self) -> str:
+        """What stable-diffusion.cpp opens, also for a part."""
+        return self.model if self.part == "image" else "sd15"
 
 
 WORKS = {
@@ -62,17 +66,19 @@ WORKS = {
     "ldm-b1": Work("LDM CelebA-HQ 64x64, batch 1", "ldm-celebahq-256"),
     "ldm-b4": Work("LDM CelebA-HQ 64x64, batch 4", "ldm-celebahq-256", 4),
     "sd-unet-b2": Work("Stable Diffusion 1.5 64x64, batch 2", "sd15", 2, pairs=3),
-    "vae-decode-256": Work("Its autoencoder, to 256x256", "sd15", part="decode", size=32, pairs=3),
-    "vae-decode-512": Work("Its autoencoder, to 512x512", "sd15", part="decode", size=64, pairs=3),
-    "clip-text": Work("Its text encoder, 77 tokens", "sd15", part="text"),
-    "module": Work("The paper's module, batch 1", "module-base", module="alone"),
-    "ldm-module": Work("LDM CelebA-HQ with the module, batch 1", "ldm-celebahq-256", module="attached"),
-    "fashion-train": Work("Training: Fashion-MNIST, batch 64", "fashion", 64, "trained"),
-    "ldm-train": Work("Training: the paper's module on the LDM, batch 4", "ldm-celebahq-256", 4, "trained"),
-    "ldm-train-bank": Work("Training: the same from recorded predictions", "ldm-celebahq-256", 4, "trained", True),
-    "ldm-256-50": Work("LDM CelebA-HQ, 256x256, 50 steps", "ldm-celebahq-256", part="image", steps=50, pairs=1),
-    "sd-512-20": Work("Stable Diffusion 1.5, 512x512, 20 steps", "sd15", part="image", steps=20, pairs=1),
-    "sd-512-20-fp16": Work("The same with float16 weights", "sd15-fp16", part="image", steps=20, pairs=1),
+    "vae-decode-256": Work("Stable Diffusion's decoder, 256x256", "sd15-vae", part="decoder", size=32, pairs=3),
+    "vae-decode-512": Work("Stable Diffusion's decoder, 512x512", "sd15-vae", part="decoder", size=64, pairs=3),
+    "vae-encode-512": Work("Stable Diffusion's encoder, 512x512", "sd15-vae", part="encoder", size=512, pairs=3),
+    "clip-text": Work("Stable Diffusion's text encoder, 77 tokens", "sd15-text", part="text"),
+    "module": Work("The paper's module, batch 1", "module-base", part="module"),
+    "ldm-module": Work("LDM CelebA-HQ with the module, batch 1", "ldm-celebahq-256", part="attached"),
+    "fashion-train": Work("Training: Fashion-MNIST, batch 64", "fashion", 64, "training"),
+    "ldm-train": Work("Training: the paper's module on the LDM, batch 4", "ldm-celebahq-256", 4, "training"),
+    "ldm-train-bank": Work("Training: the same from recorded predictions", "ldm-celebahq-256", 4, "training", bank=True),
+    "ldm-256-50": Work("LDM, an image of 256x256 in 50 steps", "ldm-images", part="image", steps=50, pairs=1),
+    "sd-512-20": Work(
+        "Stable Diffusion 1.5, an image of 512x512 in 20 steps", "sd15", part="image", steps=20, pairs=1),
+    "sd-512-20-fp16": Work("The same with weights of 16 bits", "sd15-fp16", part="image", steps=20, pairs=1),
 }
 
 
@@ -101,14 +107,15 @@ class Cache:
 
     def weights(self, work: Work) -> Path:
         """Of the network that peers run."""
-        if work.module:
-            return self.module
-        part = {"decode": "vae/diffusion_pytorch_model", "text": "text_encoder/model"}
-        return self.model(work.model) / f"{part.get(work.part, 'unet/diffusion_pytorch_model')}.safetensors"
+        return self.module if work.part == "module" else self.model(work.model) / {
+            "encoder": "vae/diffusion_pytorch_model.safetensors",
+            "decoder": "vae/diffusion_pytorch_model.safetensors",
+            "text": "text_encoder/model.safetensors",
+        }.get(work.part, "unet/diffusion_pytorch_model.safetensors")
 
     def converted(self, work: Work, peer: str) -> Path:
-        """A folder with the network in the peer's own format."""
-        name = "module" if work.module else work.model
-        if peer != "sd.cpp" and work.part != "unet":  # stable-diffusion.cpp has all parts in one file
-            name += f"-{work.part}" + (f"-{work.size}" if peer == "ncnn" and work.size else "")
-        return self.root / f"{name}.{peer}"
+        """A folder with the network, or for stable-diffusion.cpp the whole model, in the peer's own format."""
+        if peer == "sdcpp":
+            return self.root / f"{work.whole_model}.sdcpp"
+        name = "module" if work.part == "module" else work.model
+        return self.root / f"{name}{f'-{work.size}' if work.size else ''}.{peer}"
