@@ -124,6 +124,7 @@ public final class Model: Sendable {
             ? Loaded(checkpoint, weights) { try UNet2DCondition(UNet2DConditionConfig(json), $0) }
             : Loaded(checkpoint, weights) { try UNet2D(UNet2DConfig(json), $0) }
         unet = loaded.network
+        sampleSize = Self.sampleSize(loaded.network.config, json, kind)
         (parameterCount, unetMemory) = (loaded.parameterCount, (loaded.bytes, loaded.cacheBytes))
         roundingError = loaded.squares.all > 0 ? (loaded.squares.error / loaded.squares.all).squareRoot() : 0
         fingerprint = try checkpoint.fingerprint()
@@ -185,8 +186,16 @@ public final class Model: Sendable {
 
     /// The size of samples that the model was trained at, or the smallest that its network takes if the config does not
     /// say.
-    public var sampleSize: (height: Int, width: Int) {
-        unet.config.sampleSize ?? (unet.config.sizeMultiple, unet.config.sizeMultiple)
+    public let sampleSize: (height: Int, width: Int)
+
+    /// Files of Stable Diffusion older than diffusers 0.9 may say 32 where 64 is meant, as diffusers' pipelines know.
+    private static func sampleSize(_ config: any UNetConfig, _ json: JSONObject, _ kind: ModelKind) -> (Int, Int) {
+        let size = config.sampleSize ?? (config.sizeMultiple, config.sizeMultiple)
+        guard kind.isText, !kind.isXL, size.height < 64, size.height == size.width,
+            case .string(let version) = json.members["_diffusers_version"]
+        else { return size }
+        let numbers = version.split(separator: ".").map { Int($0) ?? 0 }
+        return numbers.count > 1 && numbers[0] == 0 && numbers[1] < 9 ? (64, 64) : size
     }
 
     /// The number of floats in a batch of samples (or of predictions). Throws `.size` for a size that the network does

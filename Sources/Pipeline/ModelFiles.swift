@@ -29,7 +29,12 @@ struct ModelFolder: ModelFiles {
 
     init(_ folder: Folder, variant: String?) throws {
         (self.folder, self.variant) = (folder, variant)
-        index = try JSONObject(folder, "model_index.json")
+        do {
+            index = try JSONObject(folder, "model_index.json")
+        } catch let error as MCMError where error.kind == .io {
+            guard case .disk = folder else { throw error }
+            throw MCMError(.io, "\(error.message), expected a model folder, or a .safetensors file")
+        }
     }
 
     func config(_ component: String) throws -> JSONObject {

@@ -240,6 +240,12 @@ static void predictions_with_a_prompt(void) {
         STATUS(prompts[i].status, mcm_model_predict_with(model, 2, 4, 4, x, 128, times, &options, e, 128));
         mcm_prompt_free(prompt);
     }
+    mcm_model *plain = latent_model_open(&(latent_model){.kind = LATENT_DIFFUSION}, 1);
+    options.prompt = prompt = encoded(model, "a cat");
+    STATUS(MCM_ERROR_INCOMPATIBLE, mcm_model_predict_with(plain, 1, 4, 4, x, 48, times, &options, e, 48));
+    MESSAGE("reads no text");
+    mcm_prompt_free(prompt);
+    mcm_model_free(plain);
     mcm_model_free(model);
 }
 

@@ -37,7 +37,7 @@ static void folders_that_are_no_models(void) {
         const char *folder = latent_model_write(&(latent_model){.kind = missing[i].kind}, name);
         const char *path = path_in(folder, missing[i].without);
         CHECK(remove(path) == 0);
-        SAYS(MCM_ERROR_IO, mcm_model_open(folder, NULL, &opened), path, "");
+        SAYS(MCM_ERROR_IO, mcm_model_open(folder, NULL, &opened), path, i == 0 ? "expected a model folder" : "");
     }
     static const struct {
         const char *part, *from, *to, *found, *wanted;

@@ -129,6 +129,12 @@ import Testing
             try set("text_encoder/config.json", ["max_position_embeddings": .integer(2)])(&$0)
             try $0.setWeights("text_encoder", goldenTensors($0["text_encoder/config.json"], of: "CLIPTextModel"))
         }
+        // Early files say a size that is too small.
+        for (version, size) in [("0.8.1", 64), ("0.9.0", 16), ("0.42.1", 16), ("none", 16)] {
+            let members: [String: JSONValue] = ["sample_size": .integer(16), "_diffusers_version": .string(version)]
+            let old = try latentModel("sd1", change: set("unet/config.json", members))
+            #expect(old.sampleSize == (size, size), "\(version)")
+        }
         // Fewer positions than the tokenizer has tokens make prompts shorter.
         let short = try latentModel("sd1") {
             try set("text_encoder/config.json", ["max_position_embeddings": .integer(5)])(&$0)
