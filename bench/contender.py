@@ -145,11 +145,11 @@ def torch(work: Work, threads: int, cache: Cache, given: Arrays, channels_last: 
 
 
 def _torch_image(work: Work, cache: Cache) -> tuple[Step, Output]:
-    """Weights of 16 bits become float32, diffusers' default."""
+    """In float32, whatever the files have: else diffusers gives the UNet that, but the text encoder 16 bits."""
     import diffusers
     import torch
 
-    pipeline = diffusers.DiffusionPipeline.from_pretrained(cache.model(work.model))
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(cache.model(work.model), dtype=torch.float32)
     options = {"prompt": PROMPT, "guidance_scale": GUIDANCE} if hasattr(pipeline, "text_encoder") else {}
 
     def image() -> np.ndarray:
