@@ -264,7 +264,8 @@ def _counts(text: str) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", type=_names(WORKS), default=list(WORKS), help=",".join(WORKS))
-    parser.add_argument("--threads", type=_counts, default=[1, 2], help="default 1,2; images with the most of them only")
+    parser.add_argument("--threads", type=_counts, default=[1, 2],
+                        help="default 1,2; images with the most of them only")
     parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=",".join(PEERS))
     parser.add_argument("--only-libmcm", action="store_true", help="no peers, hence no ratios and no errors")
     parser.add_argument("--pairs", type=int, default=7, 

@@ -63,7 +63,7 @@ def libmcm(
     if work.part == "module":
         return modulated, modulated
     # With guidance the network predicts for two texts at once.
-    guided = "y" in given and not module
+    guided = work.part == "network" and "y" in given
     session = mcm.Session(
         model, batch=work.batch // 2 if guided else work.batch, scheduler="ddim", guidance_passes=1,
         guidance_scale=GUIDANCE if guided else None)
@@ -285,7 +285,7 @@ def _output(work: Work, step: Callable[[], Any]) -> Output:
 
 
 def _memory_mb(kind: str) -> float:
-    """VmRSS or VmHWM, its peak; ru_maxrss would not do: it begins with the memory of the process that started this one."""
+    """VmRSS or VmHWM, its peak; ru_maxrss would not do: it begins with the memory of the process that started it."""
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{kind}:")[1].split()[0]) / 1024
 

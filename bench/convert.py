@@ -87,5 +87,7 @@ if __name__ == "__main__":
         folder = Path(partial, "net")
         folder.mkdir()
         {"openvino": openvino, "ncnn": ncnn, "sdcpp": sdcpp}[options.peer](work, cache, folder)
+        if target.is_symlink():
+            target.unlink()  # what it names belongs to another cache
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)

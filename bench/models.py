@@ -100,7 +100,7 @@ def make_module(cache: Cache) -> None:
 
 
 class Base(torch.nn.Module):
-    """The prediction e for the sample x, (N, C, H, W), at timestep t, (), and for a text's states y, (N, tokens, C')."""
+    """The prediction e for the sample x, (N, C, H, W), at timestep t, (), and a text's states y, (N, tokens, C')."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

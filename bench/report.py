@@ -172,7 +172,8 @@ def plot(run: dict[str, Any], file: Path) -> None:
     axes.margins(y=0.02)
     axes.set_xlim(0, 1.2 * max(1, *(ratio for *_, ratios in bars for _, ratio, _ in ratios)))
     axes.set_xlabel("time as a multiple of libmcm's (the line at 1)")
-    axes.set_title(f"One pass, or a whole image; float32, {threads} thread{'s' * (threads > 1)}\n{_machine(run)}", fontsize=10)
+    title = f"One pass, or a whole image; {threads} thread{'s' * (threads > 1)}"
+    axes.set_title(f"{title}\n{_machine(run)}", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     shown = [name for name in PEERS if any(name == peer for *_, ratios in bars for peer, *_ in ratios)]
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS[name]) for name in shown]

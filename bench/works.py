@@ -74,7 +74,8 @@ WORKS = {
     "ldm-module": Work("LDM CelebA-HQ with the module, batch 1", "ldm-celebahq-256", part="attached"),
     "fashion-train": Work("Training: Fashion-MNIST, batch 64", "fashion", 64, "training"),
     "ldm-train": Work("Training: the paper's module on the LDM, batch 4", "ldm-celebahq-256", 4, "training"),
-    "ldm-train-bank": Work("Training: the same from recorded predictions", "ldm-celebahq-256", 4, "training", bank=True),
+    "ldm-train-bank": Work(
+        "Training: the same from recorded predictions", "ldm-celebahq-256", 4, "training", bank=True),
     "ldm-256-50": Work("LDM, an image of 256x256 in 50 steps", "ldm-images", part="image", steps=50, pairs=1),
     "sd-512-20": Work(
         "Stable Diffusion 1.5, an image of 512x512 in 20 steps", "sd15", part="image", steps=20, pairs=1),
