@@ -283,8 +283,8 @@ mcm_status mcm_model_predict_with(const mcm_model *model, uint32_t batch, uint32
                                   const mcm_predict_options *options, float *prediction, size_t prediction_count);
 
 /* Images to samples: (batch, channels, height, width) as the model was trained on: in [-1, 1], or the means of their
- * latents. All images have the same size, multiples of `scale`, and image_channels channels. Errors: INVALID_ARGUMENT,
- * SIZE, OUT_OF_MEMORY. */
+ * latents. All images have the same size, multiples of `scale`, and image_channels channels, or one, which then stands
+ * for all. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
 mcm_status mcm_model_encode(const mcm_model *model, const mcm_image *images, uint32_t batch, float *sample,
                             size_t count);
 
@@ -585,8 +585,8 @@ mcm_status mcm_session_seed(mcm_session *session, const uint64_t *seeds, uint32_
 mcm_status mcm_session_set_prompt(mcm_session *session, const mcm_prompt *prompt, const mcm_prompt *negative);
 
 /* An image to begin from, for the next mcm_session_seed: image_count 1, for the whole batch, or the batch size, all of
- * the session's image size; 0: none. Copied. With options.strength 1 and no mask the run begins from as much noise as
- * from none, and with the image's colours.
+ * the session's image size, with image_channels channels or one; 0: none. Copied. With options.strength 1 and no mask
+ * the run begins from as much noise as from none, and with the image's colours.
  * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
 mcm_status mcm_session_set_image(mcm_session *session, const mcm_image *images, uint32_t image_count);
 
@@ -626,9 +626,10 @@ mcm_status mcm_session_set_weight(mcm_session *session, uint32_t id, float weigh
 mcm_status mcm_session_set_window(mcm_session *session, uint32_t id, float begin, float end);
 
 /* Attaches a ControlNet; several may be attached. Weight, window and detaching are as with modules; weight is
- * diffusers' controlnet_conditioning_scale. other_base has no meaning.
- *   images   what it follows: RGB of the session's image size (times what the ControlNet's config says), 1 or as many
- *            as the batch. Copied
+ * diffusers' controlnet_conditioning_scale. diffusers' control_guidance_end is the window's end, but leaves out a step
+ * that begins before it and goes on after it. other_base has no meaning.
+ *   images   what it follows: RGB or grey, of the session's image size (times what the ControlNet's config says), 1 or
+ *            as many as the batch. Copied
  *   guess    nonzero: diffusers' guess_mode
  * Errors: INCOMPATIBLE if it does not fit the session's model, SIZE. */
 mcm_status mcm_session_attach_controlnet(mcm_session *session, const mcm_controlnet *controlnet,

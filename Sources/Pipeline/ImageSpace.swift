@@ -11,7 +11,7 @@ func pixel(_ x: Float) -> UInt8 {
     return scaled >= 255 ? 255 : scaled > 0 ? UInt8(scaled) : 0
 }
 
-/// Images of one size as a tensor: (images, h, w, channels).
+/// Images of one size as a tensor: (images, h, w, channels). One channel is as good as several that are the same.
 ///   name               of one of them in messages
 ///   mustBeIntensities  whether values outside [0, 1] are a mistake
 ///   value              of an intensity
@@ -24,16 +24,16 @@ public func tensor(
     let (h, w) = (first.height, first.width)
     let t = try Tensor(images.count, h, w, channels, in: workspace)
     for (k, image) in images.enumerated() {
-        guard (image.width, image.height, image.channels) == (w, h, channels) else {
+        guard (image.width, image.height) == (w, h), [1, channels].contains(image.channels) else {
             throw MCMError(
                 .size,
                 "\(name) \(k) is \(image.width) x \(image.height) with \(image.channels) channels, expected "
-                    + "\(w) x \(h) with \(channels)")
+                    + "\(w) x \(h) with \(channels == 1 ? "1" : "1 or \(channels)")")
         }
         let target = t.image(k).data
         for y in 0..<h {
             for i in 0..<(w * channels) {
-                let intensity = image.intensity(y, i)
+                let intensity = image.intensity(y, image.channels == 1 ? i / channels : i)
                 guard intensity.isFinite, !mustBeIntensities || (0...1).contains(intensity) else {
                     throw MCMError(
                         .invalidArgument,

@@ -87,7 +87,7 @@ static void images_to_begin_from_that_do_not_fit(void) {
         switch (i) {
         case 0: image.width = other.width = 4; break;
         case 1: image.height = other.height = 7; break;
-        case 2: image.channels = 1, other.channels = 3, other.data = pictures[0].data; break;
+        case 2: image.channels = 4, image.data = bad, other.channels = 3, other.data = pictures[0].data; break;
         case 3: image.data = other.data = NULL, expected = MCM_ERROR_INVALID_ARGUMENT; break;
         case 4: image.struct_size = other.struct_size = 4, expected = MCM_ERROR_STRUCT_SIZE; break;
         case 5: bad[2] = NAN, expected = MCM_ERROR_INVALID_ARGUMENT; break;

@@ -88,6 +88,8 @@ static void weights_of_8_bits(void) {
     mcm_model_free(rounded);
 }
 
+static const uint8_t four[4 * IMAGE_SIDE * IMAGE_SIDE]; /* an image of four channels */
+
 static void images_and_samples(void) {
     for (int kind = 0; kind < LATENT_KINDS; kind++) {
         mcm_model *model = latent_model_open(&(latent_model){.kind = (latent_kind)kind}, 2);
@@ -117,7 +119,8 @@ static void images_and_samples(void) {
         odd.height = 1;
         STATUS(MCM_ERROR_SIZE, mcm_model_encode(model, &odd, 1, both, one));
         odd = images[0];
-        odd.channels = 1;
+        odd.channels = 4;
+        odd.data = four;
         STATUS(MCM_ERROR_SIZE, mcm_model_encode(model, &odd, 1, both, one));
         float bad[IMAGE_BYTES] = {NAN};
         odd = images[0];

@@ -216,6 +216,24 @@ def test_controlnets(sd, model, controlnet):
         attachment.detach()
 
 
+def test_grey_images_are_as_good_as_equal_colours(sd, controlnet):
+    grey = IMAGES[0][..., 0]
+    same = np.repeat(grey[..., None], 3, -1)
+    np.testing.assert_array_equal(sd.encode([grey]), sd.encode([same]))
+    results = []
+    for image in (grey, same):
+        with mcm.Session(sd, strength=0.7, **RUN) as session:
+            session.set_prompt("a cat")
+            session.set_image(image)
+            session.attach_controlnet(controlnet, image)
+            session.seed(1)
+            session.run()
+            results.append(session.result())
+    np.testing.assert_array_equal(*results)
+    with mcm.Session(sd, **RUN) as session, pytest.raises(mcm.SizeError, match="4 channels, expected 8 x 8 with 1 or 3"):
+        session.set_image(np.zeros((8, 8, 4), np.uint8))
+
+
 def test_controlnet_errors(sd, tmp_path):
     with pytest.raises(mcm.IOFailure):
         mcm.ControlNet.open(tmp_path)
