@@ -231,7 +231,7 @@ def test_grey_images_are_as_good_as_equal_colours(sd, controlnet):
             results.append(session.result())
     np.testing.assert_array_equal(*results)
     with mcm.Session(sd, **RUN) as session, pytest.raises(mcm.SizeError, match="4 channels, expected 8 x 8 with 1 or 3"):
-        session.set_image(np.zeros((8, 8, 4), np.uint8))
+        session.set_image([np.zeros((8, 8, 4), np.uint8)])
 
 
 def test_controlnet_errors(sd, tmp_path):
