@@ -51,4 +51,16 @@ extern const test attachment_tests[], begin_tests[], controlnet_tests[], guidanc
     training_latent_tests[], training_memory_tests[], training_mismatch_tests[], training_null_tests[],
     training_option_tests[];
 
+/* The call with each wrong value of `size`, one field of a struct; the field is restored. */
+#define WRONG_SIZES(size, call)                                                                   \
+    do {                                                                                          \
+        const uint32_t right = (size);                                                            \
+        const uint32_t wrong[] = {0, 3, right - 1, right - 4, right + 8, 0x80000000u, UINT32_MAX}; \
+        for (size_t i_ = 0; i_ < sizeof wrong / sizeof *wrong; i_++) {                            \
+            (size) = wrong[i_];                                                                   \
+            STATUS(MCM_ERROR_STRUCT_SIZE, call);                                                  \
+        }                                                                                         \
+        (size) = right;                                                                           \
+    } while (0)
+
 #endif

@@ -6,18 +6,6 @@
 #include "check.h"
 #include "latent_session.h"
 
-/* The call with each wrong value of `size`, one field of a struct; the field is restored. */
-#define WRONG_SIZES(size, call)                                                                   \
-    do {                                                                                          \
-        const uint32_t right = (size);                                                            \
-        const uint32_t wrong[] = {0, 3, right - 1, right - 4, right + 8, 0x80000000u, UINT32_MAX}; \
-        for (size_t i_ = 0; i_ < sizeof wrong / sizeof *wrong; i_++) {                            \
-            (size) = wrong[i_];                                                                   \
-            STATUS(MCM_ERROR_STRUCT_SIZE, call);                                                  \
-        }                                                                                         \
-        (size) = right;                                                                           \
-    } while (0)
-
 static void struct_sizes_of_latent_calls(void) {
     mcm_model *model = latent_model_open(&(latent_model){0}, 1);
     mcm_controlnet *controlnet = controlnet_open(&(tiny_controlnet){0});
