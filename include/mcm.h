@@ -457,7 +457,7 @@ void mcm_modulator_free(mcm_modulator *modulator);
 /* The arithmetic between predictions, exactly as in diffusers: x_t and e to x_{t-1}. Knows no network, and keeps
  * nothing from step to step: noise and history are the caller's. One step is one evaluation of the network, so that
  * some runs have more steps than were asked for: Heun has 2 * steps - 1, PNDM steps + 9, or steps + 1 with
- * skip_prk_steps. */
+ * skip_prk_steps, Euler steps + 1 with continuous timesteps of log_linear sigmas. */
 typedef struct mcm_scheduler mcm_scheduler;
 
 /* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default of diffusers' pipelines (50; DDPM: 1000;
