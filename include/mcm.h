@@ -283,14 +283,15 @@ mcm_status mcm_model_predict_with(const mcm_model *model, uint32_t batch, uint32
                                   const mcm_predict_options *options, float *prediction, size_t prediction_count);
 
 /* Images to samples: (batch, channels, height, width) as the model was trained on: in [-1, 1], or the means of their
- * latents. All images have the same size, multiples of `scale`, and image_channels channels, or one, which then stands
- * for all. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
+ * latents. All images have the same size, multiples of `scale` * size_multiple, and image_channels channels, or one,
+ * which then stands for all. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY; with on_demand also those of loading. */
 mcm_status mcm_model_encode(const mcm_model *model, const mcm_image *images, uint32_t batch, float *sample,
                             size_t count);
 
 /* One sample, (channels, height, width), `count` floats, to 8-bit pixels, rows without gaps, channels interleaved:
  * round(255 * clamp(x / 2 + 0.5, 0, 1)), where x is the sample or what the autoencoder makes of it; NaN becomes 0.
- * `size` = width * scale * height * scale * image_channels bytes. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY. */
+ * width and height are multiples of size_multiple. `size` = width * scale * height * scale * image_channels bytes.
+ * Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY; with on_demand also those of loading. */
 mcm_status mcm_model_decode(const mcm_model *model, uint32_t width, uint32_t height, const float *sample,
                             size_t count, uint8_t *pixels, size_t size);
 
@@ -457,7 +458,7 @@ void mcm_modulator_free(mcm_modulator *modulator);
 /* The arithmetic between predictions, exactly as in diffusers: x_t and e to x_{t-1}. Knows no network, and keeps
  * nothing from step to step: noise and history are the caller's. One step is one evaluation of the network, so that
  * some runs have more steps than were asked for: Heun has 2 * steps - 1, PNDM steps + 9, or steps + 1 with
- * skip_prk_steps. */
+ * skip_prk_steps, Euler steps + 1 with continuous timesteps of log_linear sigmas. */
 typedef struct mcm_scheduler mcm_scheduler;
 
 /* kind MCM_SCHEDULER_*; steps 1..num_train_timesteps, 0 for the default of diffusers' pipelines (50; DDPM: 1000;
@@ -575,7 +576,8 @@ mcm_status mcm_session_create(const mcm_model *model, const mcm_session_options 
 
 /* Starts a run, or starts over: draws x_T and goes to step 0; conditions and modulators stay.
  * seed_count 1: one generator draws for the whole batch; seed_count = batch: one generator per image, so that image
- * k is the same alone and in any batch. Both as diffusers' pipelines with torch.Generator(seed). */
+ * k is the same alone and in any batch. Both as diffusers' pipelines with torch.Generator(seed), except for inpainting
+ * one image with several seeds: diffusers encodes it with the first seed for all. */
 mcm_status mcm_session_seed(mcm_session *session, const uint64_t *seeds, uint32_t seed_count);
 
 /* What a model that reads a text is told, and with guidance what it is led away from. `negative` NULL: an empty text,

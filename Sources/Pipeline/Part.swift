@@ -1,4 +1,5 @@
 import Checkpoint
+import Glibc
 import Networks
 import Synchronization
 
@@ -39,13 +40,19 @@ final class Part<Network: Sendable>: Sendable {
         init(_ content: Loaded<Network>) { self.content = content }
     }
 
-    private struct Slot: ~Copyable {
-        weak var holder: Holder?
+    /// What this process has made, under a lock.
+    private final class Slot: Sendable {
+        struct Content: ~Copyable {
+            weak var holder: Holder?
+        }
+
+        let pid = getpid()
+        let content = Mutex(Content())
     }
 
     private let kept: Holder?
     private let make: @Sendable () throws -> Loaded<Network>
-    private let slot = Mutex(Slot())
+    private let slot = Atomic<Unmanaged<Slot>>(.passRetained(Slot()))
 
     /// There from the beginning.
     init(_ content: Loaded<Network>) {
@@ -56,11 +63,29 @@ final class Part<Network: Sendable>: Sendable {
     /// Made when it is needed.
     init(whenNeeded make: @escaping @Sendable () throws -> Loaded<Network>) { (kept, self.make) = (nil, make) }
 
+    deinit { slot.load(ordering: .acquiring).release() }
+
+    /// A child of fork gets a slot of its own: a lock that another thread held at the fork, perhaps for as long as
+    /// loading takes, stays locked in the child for ever. What was there before is therefore never released.
+    private var current: Slot {
+        let pid = getpid()
+        var found = slot.load(ordering: .acquiring)
+        while found.takeUnretainedValue().pid != pid {
+            let fresh = Unmanaged.passRetained(Slot())
+            let (isOurs, other) = slot.compareExchange(
+                expected: found, desired: fresh, ordering: .acquiringAndReleasing)
+            if isOurs { return fresh.takeUnretainedValue() }
+            fresh.release()
+            found = other
+        }
+        return found.takeUnretainedValue()
+    }
+
     /// Lends the network; those who use it at the same time share one. Errors: also those of making it.
     func use<R>(_ body: (Network) throws -> R) throws -> R {
         let holder =
             try kept
-            ?? slot.withLock { slot in
+            ?? current.content.withLock { slot in
                 if let holder = slot.holder { return holder }
                 let holder = Holder(try make())
                 slot.holder = holder
@@ -71,7 +96,7 @@ final class Part<Network: Sendable>: Sendable {
 
     /// Memory that it takes now.
     var memory: (weights: Int, cache: Int) {
-        guard let content = (kept ?? slot.withLock { $0.holder })?.content else { return (0, 0) }
+        guard let content = (kept ?? current.content.withLock { $0.holder })?.content else { return (0, 0) }
         return (content.bytes, content.cacheBytes)
     }
 }

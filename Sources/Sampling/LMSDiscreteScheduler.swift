@@ -8,6 +8,9 @@ struct LMSDiscreteScheduler: SigmaScheduler {
 
     init(_ config: SchedulerConfig, _ schedule: NoiseSchedule, steps: Int, begin: Int) throws {
         (self.config, self.schedule) = (config, schedule)
+        var config = config
+        // In diffusers only the Karras sigmas of this class know no limits.
+        if config.sigmaSpacing == .karras { (config.sigmaMin, config.sigmaMax) = (nil, nil) }
         sigmas = try Sigmas(config, schedule, steps: steps, begin: begin)
         try sigmas.checkFalling()
     }

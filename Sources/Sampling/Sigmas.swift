@@ -28,7 +28,7 @@ struct Sigmas: Sendable {
         }
         var sigmas = times.map { [training] in interpolate(training, at: $0) }
         if config.interpolationType == .logLinear {
-            // One more than there are timesteps: where the last step ends.
+            // One more than there are timesteps: where the last step ends. Continuous timesteps are as many.
             sigmas = NoiseSchedule.linspace(
                 Glibc.log(Double(training[training.count - 1])), Glibc.log(Double(training[0])), steps + 1
             ).map { Double(rounded(exp, $0)) }
@@ -44,7 +44,7 @@ struct Sigmas: Sendable {
         self.begin = begin
         modelTimesteps = try begun(
             config.timestepType == .continuous && config.predictionType == .vPrediction
-                ? values.prefix(steps).map { 0.25 * Glibc.log($0) } : times.map { Float($0) }, at: begin)
+                ? values.dropLast().map { 0.25 * Glibc.log($0) } : times.map { Float($0) }, at: begin)
         timesteps = try Self.whole(modelTimesteps.map { Double(max($0, 0).rounded()) })
         try checkFinite()
     }

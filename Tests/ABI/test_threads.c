@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "drawing.h"
+#include "latent.h"
 #include "tiny.h"
 
 enum { THREADS = 4 };
@@ -126,6 +128,41 @@ static void after_a_fork(void) {
     mcm_model_free(model);
 }
 
+/* Where another thread holds what it needs for loading a part, so that its lock stays held in the child. */
+static void *load_again_and_again(void *end) {
+    while (!*(volatile int *)end) mcm_prompt_free(encoded(model, "a cat"));
+    return NULL;
+}
+
+static void after_a_fork_while_a_part_is_loaded(void) {
+    mcm_model_options options = MCM_MODEL_OPTIONS_INIT;
+    volatile int end = 0;
+    pthread_t thread;
+    options.on_demand = 1;
+    OK(mcm_model_open(latent_model_write(&(latent_model){0}, "fork"), &options, &model));
+    mcm_prompt_free(encoded(model, "a cat"));
+    CHECK(pthread_create(&thread, NULL, load_again_and_again, (void *)&end) == 0);
+    for (int i = 0; i < 30; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(20); /* a hang ends here */
+            mcm_prompt_free(encoded(model, "a dog"));
+            mcm_memory memory = MCM_MEMORY_INIT;
+            OK(mcm_model_get_memory(model, &memory));
+            mcm_model_free(model);
+            _exit(0);
+        }
+        int status = -1;
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        if (!WIFEXITED(status)) break; /* once is enough */
+    }
+    end = 1;
+    CHECK(pthread_join(thread, NULL) == 0);
+    mcm_model_free(model);
+}
+
 static void *fail_elsewhere(void *argument) {
     mcm_model *none;
     (void)argument;
@@ -150,6 +187,7 @@ const test thread_tests[] = {
     {"models_open_and_close_on_several_threads", models_open_and_close_on_several_threads},
     {"on_a_small_stack", on_a_small_stack},
     {"after_a_fork", after_a_fork},
+    {"after_a_fork_while_a_part_is_loaded", after_a_fork_while_a_part_is_loaded},
     {"messages_are_per_thread", messages_are_per_thread},
     {NULL, NULL},
 };

@@ -110,6 +110,41 @@ import Testing
         expectFailure(.lcm) { $0.originalInferenceSteps = 1001 }
     }
 
+    /// diffusers' LMSDiscreteScheduler spaces Karras's sigmas over the run's own range, whatever the config's limits;
+    /// its other spacings, and all other classes, know these.
+    @Test func onlyKarrasSigmasOfLMSKnowNoLimits() throws {
+        func sigmas(_ kind: SchedulerKind, _ spacing: SchedulerConfig.SigmaSpacing) throws -> [Float] {
+            var config = SchedulerConfig(kind)
+            (config.betaStart, config.betaEnd, config.betaSchedule) = (0.00085, 0.012, .scaledLinear)
+            (config.sigmaSpacing, config.sigmaMin, config.sigmaMax) = (spacing, 0.1, 5)
+            let scheduler = try kind.scheduler(config, NoiseSchedule(config), steps: 4)
+            return (0..<4).map { scheduler.noiseScales(kind == .heun ? 2 * $0 : $0).noise }
+        }
+        // LMSDiscreteScheduler and EulerDiscreteScheduler.from_config, set_timesteps(4), sigmas.
+        let free: [Float] = [14.614646911621094, 3.1686110496520996, 0.44692090153694153, 0.02916753478348255]
+        let limited: [Float] = [5.0, 1.7015821933746338, 0.4756622612476349, 0.10000000149011612]
+        #expect(relativeError(try sigmas(.lms, .karras), free) <= 1e-6)
+        for kind in [SchedulerKind.euler, .heun] { #expect(relativeError(try sigmas(kind, .karras), limited) <= 1e-6) }
+        let exponential = try sigmas(.lms, .exponential)
+        #expect(exponential.first == 5 && exponential.last == 0.1)
+    }
+
+    /// Sigmas by "log_linear" are one more than the steps; with continuous timesteps diffusers evaluates at each.
+    @Test func continuousTimestepsAreAsManyAsSigmas() throws {
+        var config = SchedulerConfig(.euler)
+        (config.predictionType, config.timestepType) = (.vPrediction, .continuous)
+        config.interpolationType = .logLinear
+        let scheduler = try SchedulerKind.euler.scheduler(config, NoiseSchedule(config), steps: 4)
+        // EulerDiscreteScheduler(...).set_timesteps(4): timesteps and sigmas.
+        let timesteps: [Float] = [1.2647, 0.6607, 0.0567, -0.5473, -1.1513]
+        #expect(scheduler.modelTimesteps.count == 5)
+        #expect(zip(scheduler.modelTimesteps, timesteps).allSatisfy { abs($0 - $1) <= 1e-4 })
+        #expect(abs(scheduler.noiseScales(4).noise - 0.010001) <= 1e-6)
+        config.sigmaSpacing = .karras
+        #expect(
+            try SchedulerKind.euler.scheduler(config, NoiseSchedule(config), steps: 4).modelTimesteps.count == 4)
+    }
+
     @Test func betaQuantilesEqualSciPy() {
         // scipy.stats.beta.ppf(p, 0.6, 0.6)
         for (p, x) in [
