@@ -116,8 +116,8 @@ extension OriginalCheckpoint {
             return .object(config)
         }
         let attention = "down_blocks.\(first).attentions.0"
-        let depths = (0..<blocks).map { block in
-            max(1, Self.count(unet) { "down_blocks.\(block).attentions.0.transformer_blocks.\($0).norm1.weight" })
+        func depth(_ block: String) -> Int {
+            max(1, Self.count(unet) { "\(block).attentions.0.transformer_blocks.\($0).norm1.weight" })
         }
         config["_class_name"] = .string("UNet2DConditionModel")
         config["cross_attention_dim"] = .integer(
@@ -134,6 +134,9 @@ extension OriginalCheckpoint {
         if let shape = unet.shape("class_embedding.weight") { config["num_class_embeds"] = .integer(shape.first ?? 0) }
         return .object(config)
     }
+        var depths = (0..<blocks).map { depth("down_blocks.\($0)") }
+        // The middle's is that of the last level, which in the refiner has no transformers of its own.
+        if isText.last == false { depths[blocks - 1] = depth("mid_block") }
 
     /// vae/config.json, or vqvae/config.json.
     public var vaeConfig: JSONValue {

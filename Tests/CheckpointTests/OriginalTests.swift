@@ -111,7 +111,7 @@ struct OriginalConfigTests {
                 try Self.expect(config, has: text, "\(name) text")
             }
         }
-        #expect(cases.count == 5)
+        #expect(cases.count == 6)
     }
 
     private static func expect(_ config: JSONValue, has expected: JSONObject, _ what: String) throws {
