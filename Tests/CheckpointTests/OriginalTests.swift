@@ -88,6 +88,15 @@ struct OriginalTests {
             }
         ) { file in expectFailure(.format, "has shape [4], expected one") { try OriginalCheckpoint(file) } }
     }
+
+    /// Of 24 layers Stable Diffusion 2 uses 23, which is what a file has that was made of a diffusers folder.
+    @Test(arguments: [23, 24]) func textEncoderHas23Layers(_ count: Int) throws {
+        let names = (0..<count).map { "transformer.resblocks.\($0).ln_1.weight" }
+        let kept = OpenCLIPNames(names, dropsLastLayer: true)
+        #expect(try names.flatMap { try kept.rename($0, "file") }.count == 23)
+        let all = OpenCLIPNames(names, dropsLastLayer: false)
+        #expect(try names.flatMap { try all.rename($0, "file") }.count == count)
+    }
 }
 
 /// Configs of the real models, whose files are all holes here.
