@@ -89,6 +89,12 @@ struct OriginalTests {
         ) { file in expectFailure(.format, "has shape [4], expected one") { try OriginalCheckpoint(file) } }
     }
 
+    /// Playground 2.5 has Stable Diffusion XL's tensors, but latents and a scheduler of its own.
+    @Test func refusesPlayground() throws {
+        let file = try original("sdxl") { $0.append(.init(name: "edm_mean", shape: [4], values: [0, 0, 0, 0])) }
+        try withFile(file) { file in expectFailure(.unsupported, "\"edm_mean\"") { try OriginalCheckpoint(file) } }
+    }
+
     /// Of 24 layers Stable Diffusion 2 uses 23, which is what a file has that was made of a diffusers folder.
     @Test(arguments: [23, 24]) func textEncoderHas23Layers(_ count: Int) throws {
         let names = (0..<count).map { "transformer.resblocks.\($0).ln_1.weight" }
