@@ -129,6 +129,36 @@ struct OriginalConfigTests {
         #expect(cases.count == 6)
     }
 
+    /// diffusers' pipelines for inpainting, and what those of Stable Diffusion 2 predict: it was made of the version that
+    /// predicts noise.
+    @Test func inpaintingIsToldByItsChannels() throws {
+        let folder = try TemporaryFolder()
+        let path = fixturesFolder + "original.json"
+        let json = try MappedFile(path: path).withBytes { try JSONValue(parsing: $0, name: path) }
+        guard case .array(let cases) = json else { throw MCMError(.format, "\(path): no cases") }
+        let key = "model.diffusion_model.input_blocks.0.0.weight"
+        let pipelines = [
+            "sd1": "StableDiffusion", "sd2": "StableDiffusion", "sdxl": "StableDiffusionXL",
+        ]
+        for value in cases {
+            let model = try JSONObject(value, name: path), name = try model.string("name")
+            guard let pipeline = pipelines[name] else { continue }
+            for (channels, kind) in [(4, ""), (9, "Inpaint")] {
+                var shapes = try model.object("shapes").members
+                let width = try model.object("unet").ints("block_out_channels")[0]
+                shapes[key] = .array([width, channels, 3, 3].map { .integer($0) })
+                let file = try Self.hollow(JSONObject(.object(shapes), name: path), in: folder, "\(name)\(kind)")
+                let checkpoint = try OriginalCheckpoint(file)
+                #expect(checkpoint.pipeline == "\(pipeline)\(kind)Pipeline")
+                let scheduler = try JSONObject(checkpoint.schedulerConfig, name: name)
+                let type = try scheduler.string("prediction_type", default: "epsilon")
+                #expect(type == (name == "sd2" && channels == 4 ? "v_prediction" : "epsilon"), "\(name)\(kind)")
+                let size = try JSONObject(checkpoint.unetConfig, name: name).int("sample_size")
+                #expect(size == (name == "sdxl" ? 128 : name == "sd2" && channels == 4 ? 96 : 64), "\(name)\(kind)")
+            }
+        }
+    }
+
     private static func expect(_ config: JSONValue, has expected: JSONObject, _ what: String) throws {
         guard case .object(let members) = config else { throw MCMError(.format, "\(what): no object") }
         for (key, value) in expected.members {
