@@ -2,14 +2,19 @@
 struct OpenCLIPNames {
     private let layers: Int
 
+    /// dropsLastLayer: whether a layer at the end is not used, unless the file was made of a diffusers folder, which does
+    ///                 not have it
     init(_ names: [String], dropsLastLayer: Bool) {
         let last = names.lazy.compactMap { name in
             name.hasPrefix(Self.layer) ? splitIndex(name.dropFirst(Self.layer.count))?.index : nil
         }.max()
-        layers = (last ?? -1) + (dropsLastLayer ? 0 : 1)
+        let count = (last ?? -1) + 1
+        layers = dropsLastLayer && count != Self.used ? max(0, count - 1) : count
     }
 
     private static let layer = "transformer.resblocks."
+    /// Layers that Stable Diffusion 2 uses of 24.
+    private static let used = 23
 
     func rename(_ name: String, _ file: String) throws -> [Renamed] {
         switch name {

@@ -30,6 +30,12 @@ public struct OriginalCheckpoint {
                 "\(file.name): has no tensor \"model.diffusion_model.input_blocks.0.0.weight\", expected a checkpoint of "
                     + "Stable Diffusion or of a latent diffusion model in its original layout")
         }
+        if file.info("edm_mean") != nil {
+            throw MCMError(
+                .unsupported,
+                "\(file.name): has a tensor \"edm_mean\", as Playground 2.5, expected a checkpoint of Stable Diffusion XL"
+            )
+        }
         let unetNames = OriginalUNetNames(Array(names("model.diffusion_model.")))
         unet = try source("model.diffusion_model.") { try unetNames.rename($0, file.name) }
         let vaeNames = OriginalAutoencoderNames(Array(names("first_stage_model.")))

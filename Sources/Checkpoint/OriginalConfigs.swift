@@ -20,12 +20,17 @@ extension OriginalCheckpoint {
         }
     }
 
+    private var inChannels: Int { unet.shape("conv_in.weight")?.dropFirst().first ?? 0 }
+
+    /// Whether the UNet reads a mask and an image beside the sample.
+    private var isInpainting: Bool { inChannels == 9 }
+
     /// The pipeline in diffusers.
     public var pipeline: String {
         switch family {
         case .ldm: "LDMPipeline"
-        case .sd1, .sd2: "StableDiffusionPipeline"
-        case .sdxl: "StableDiffusionXLPipeline"
+        case .sd1, .sd2: isInpainting ? "StableDiffusionInpaintPipeline" : "StableDiffusionPipeline"
+        case .sdxl: isInpainting ? "StableDiffusionXLInpaintPipeline" : "StableDiffusionXLPipeline"
         case .sdxlRefiner: "StableDiffusionXLImg2ImgPipeline"
         }
     }
@@ -65,7 +70,8 @@ extension OriginalCheckpoint {
     }
 
     /// scheduler/scheduler_config.json: the one that the family's authors publish in diffusers' format. The version of
-    /// Stable Diffusion 2 that predicts noise has the same tensors as the one that predicts v; this is the latter.
+    /// Stable Diffusion 2 that predicts noise has the same tensors as the one that predicts v; this is the latter. The
+    /// one for inpainting was made of the former.
     public var schedulerConfig: JSONValue {
         var config: [String: JSONValue] = [
             "num_train_timesteps": .integer(1000), "beta_schedule": .string("scaled_linear"),
@@ -82,12 +88,21 @@ extension OriginalCheckpoint {
             config["skip_prk_steps"] = .bool(true)
         case .sd2:
             config["_class_name"] = .string("DDIMScheduler")
-            config["prediction_type"] = .string("v_prediction")
+            config["prediction_type"] = .string(isInpainting ? "epsilon" : "v_prediction")
         case .sdxl, .sdxlRefiner:
             config["_class_name"] = .string("EulerDiscreteScheduler")
             config["timestep_spacing"] = .string("leading")  // of the others, which are older, each class's own
         }
         return .object(config)
+    }
+
+    /// Of the samples that the family was trained on.
+    private var sampleSize: Int {
+        switch family {
+        case .ldm, .sd1: 64
+        case .sd2: isInpainting ? 64 : 96
+        case .sdxl, .sdxlRefiner: 128
+        }
     }
 
     /// unet/config.json.
@@ -100,7 +115,7 @@ extension OriginalCheckpoint {
         let isPlain = (0..<blocks).map { unet.contains("down_blocks.\($0).attentions.0.to_q.weight") }
         let kinds = (0..<blocks).map { isText[$0] ? "CrossAttn" : isPlain[$0] ? "Attn" : "" }
         var config: [String: JSONValue] = [
-            "in_channels": .integer(unet.shape("conv_in.weight")?.dropFirst().first ?? 0),
+            "in_channels": .integer(inChannels),
             "out_channels": .integer(unet.shape("conv_out.weight")?.first ?? 0),
             "block_out_channels": .integers(widths),
             "layers_per_block": .integer(Self.count(unet) { "down_blocks.0.resnets.\($0).conv1.weight" }),
@@ -108,7 +123,7 @@ extension OriginalCheckpoint {
             "up_block_types": .strings(kinds.reversed().map { "\($0)UpBlock2D" }),
             "norm_eps": .number(1e-5), "norm_num_groups": .integer(32), "act_fn": .string("silu"),
             "flip_sin_to_cos": .bool(true), "freq_shift": .integer(0), "downsample_padding": .integer(1),
-            "sample_size": .integer(family == .sdxl || family == .sdxlRefiner ? 128 : 64),
+            "sample_size": .integer(sampleSize),
         ]
         guard let first = isText.firstIndex(of: true) else {
             config["_class_name"] = .string("UNet2DModel")
@@ -116,9 +131,12 @@ extension OriginalCheckpoint {
             return .object(config)
         }
         let attention = "down_blocks.\(first).attentions.0"
-        let depths = (0..<blocks).map { block in
-            max(1, Self.count(unet) { "down_blocks.\(block).attentions.0.transformer_blocks.\($0).norm1.weight" })
+        func depth(_ block: String) -> Int {
+            max(1, Self.count(unet) { "\(block).attentions.0.transformer_blocks.\($0).norm1.weight" })
         }
+        var depths = (0..<blocks).map { depth("down_blocks.\($0)") }
+        // The middle's is that of the last level, which in the refiner has no transformers of its own.
+        if isText.last == false { depths[blocks - 1] = depth("mid_block") }
         config["_class_name"] = .string("UNet2DConditionModel")
         config["cross_attention_dim"] = .integer(
             unet.shape("\(attention).transformer_blocks.0.attn2.to_k.weight")?.last ?? 0)

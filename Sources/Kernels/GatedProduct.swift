@@ -31,8 +31,8 @@ public func geglu(_ x: Tensor, value: Conv2D, gate: Conv2D, in workspace: Worksp
                 gemm(
                     rows: rows.count, k: x.c, n: count, a: x.data + rows.lowerBound * x.c, lda: x.c,
                     b: layer.weight.panels + first * layer.weight.k * layer.weight.element.size,
-                    element: layer.weight.element, panelStride: layer.weight.k * 16, c: sums, ldc: count,
-                    accumulate: true)
+                    element: layer.weight.element, scales: layer.weight.scales.map { $0.data + first },
+                    panelStride: layer.weight.k * 16, c: sums, ldc: count, accumulate: true)
             }
             for row in 0..<rows.count {
                 multiplyGELU(

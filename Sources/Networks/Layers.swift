@@ -19,9 +19,9 @@ extension Weights {
                     weight.element, weight.base + i * weight.count / 2 * weight.element.size, count: weight.count / 2)
                 let conv = try Conv2D(
                     weight: elements, bias: FloatBuffer(Array(bias.values[(i * outputs)..<((i + 1) * outputs)])),
-                    inputs: inputs, outputs: outputs, kernel: 1, padBefore: 0, padAfter: 0, threads: threads,
-                    in: memory)
-                count(conv.weight.bytes + bias.bytes / 2)
+                    inputs: inputs, outputs: outputs, kernel: 1, padBefore: 0, padAfter: 0, rounds: isRounded(elements),
+                    threads: threads, in: memory)
+                count(conv.weight, bytes: bias.bytes / 2)
                 return conv
             }
             return (try half(0), try half(1))
@@ -49,11 +49,9 @@ extension Weights {
             try Conv2D(
                 weight: $0, bias: bias, inputs: inputs, outputs: outputs, kernel: kernel, stride: stride,
                 padBefore: padding.before, padAfter: padding.after,
-                rounds: rounds && $0.count >= Self.leastRounded && $0.gradient == nil, threads: threads, in: memory)
+                rounds: isRounded($0), threads: threads, in: memory)
         }
-        count(conv.weight.bytes + (bias?.bytes ?? 0))
-        (source as? CountingSource)?.squares.all += conv.weight.squares.all
-        (source as? CountingSource)?.squares.error += conv.weight.squares.error
+        count(conv.weight, bytes: bias?.bytes ?? 0)
         if let counter = source as? CountingSource, counter.cacheBytes > 0 {
             let kept = conv.transformedBytes
             if kept > 0 && kept <= counter.cacheBytes - counter.cachedBytes {
@@ -66,6 +64,10 @@ extension Weights {
 
     /// Smaller matrices, such as the first and the last convolution, would save nothing and lose most.
     static let leastRounded = 1 << 16
+
+    private func isRounded(_ elements: StoredFloats) -> Bool {
+        rounds && elements.count >= Self.leastRounded && elements.gradient == nil
+    }
 
     func groupNorm(_ name: String, _ channels: Int, groups: Int, epsilon: Double) throws -> GroupNorm {
         guard groups > 0, channels % groups == 0 else {
@@ -92,6 +94,13 @@ extension Weights {
         let values = try self[name].read("weight", [rows, width])
         count(values.bytes)
         return values
+    }
+
+    /// bytes: of what is beside the matrix
+    private func count(_ matrix: PackedMatrix, bytes: Int) {
+        count(matrix.bytes + bytes)
+        (source as? CountingSource)?.squares.all += matrix.squares.all
+        (source as? CountingSource)?.squares.error += matrix.squares.error
     }
 
     private func count(_ bytes: Int) { (source as? CountingSource)?.bytes += bytes }

@@ -88,6 +88,21 @@ struct OriginalTests {
             }
         ) { file in expectFailure(.format, "has shape [4], expected one") { try OriginalCheckpoint(file) } }
     }
+
+    /// Playground 2.5 has Stable Diffusion XL's tensors, but latents and a scheduler of its own.
+    @Test func refusesPlayground() throws {
+        let file = try original("sdxl") { $0.append(.init(name: "edm_mean", shape: [4], values: [0, 0, 0, 0])) }
+        try withFile(file) { file in expectFailure(.unsupported, "\"edm_mean\"") { try OriginalCheckpoint(file) } }
+    }
+
+    /// Of 24 layers Stable Diffusion 2 uses 23, which is what a file has that was made of a diffusers folder.
+    @Test(arguments: [23, 24]) func textEncoderHas23Layers(_ count: Int) throws {
+        let names = (0..<count).map { "transformer.resblocks.\($0).ln_1.weight" }
+        let kept = OpenCLIPNames(names, dropsLastLayer: true)
+        #expect(try names.flatMap { try kept.rename($0, "file") }.count == 23)
+        let all = OpenCLIPNames(names, dropsLastLayer: false)
+        #expect(try names.flatMap { try all.rename($0, "file") }.count == count)
+    }
 }
 
 /// Configs of the real models, whose files are all holes here.
@@ -111,7 +126,37 @@ struct OriginalConfigTests {
                 try Self.expect(config, has: text, "\(name) text")
             }
         }
-        #expect(cases.count == 5)
+        #expect(cases.count == 6)
+    }
+
+    /// diffusers' pipelines for inpainting, and what those of Stable Diffusion 2 predict: it was made of the version that
+    /// predicts noise.
+    @Test func inpaintingIsToldByItsChannels() throws {
+        let folder = try TemporaryFolder()
+        let path = fixturesFolder + "original.json"
+        let json = try MappedFile(path: path).withBytes { try JSONValue(parsing: $0, name: path) }
+        guard case .array(let cases) = json else { throw MCMError(.format, "\(path): no cases") }
+        let key = "model.diffusion_model.input_blocks.0.0.weight"
+        let pipelines = [
+            "sd1": "StableDiffusion", "sd2": "StableDiffusion", "sdxl": "StableDiffusionXL",
+        ]
+        for value in cases {
+            let model = try JSONObject(value, name: path), name = try model.string("name")
+            guard let pipeline = pipelines[name] else { continue }
+            for (channels, kind) in [(4, ""), (9, "Inpaint")] {
+                var shapes = try model.object("shapes").members
+                let width = try model.object("unet").ints("block_out_channels")[0]
+                shapes[key] = .array([width, channels, 3, 3].map { .integer($0) })
+                let file = try Self.hollow(JSONObject(.object(shapes), name: path), in: folder, "\(name)\(kind)")
+                let checkpoint = try OriginalCheckpoint(file)
+                #expect(checkpoint.pipeline == "\(pipeline)\(kind)Pipeline")
+                let scheduler = try JSONObject(checkpoint.schedulerConfig, name: name)
+                let type = try scheduler.string("prediction_type", default: "epsilon")
+                #expect(type == (name == "sd2" && channels == 4 ? "v_prediction" : "epsilon"), "\(name)\(kind)")
+                let size = try JSONObject(checkpoint.unetConfig, name: name).int("sample_size")
+                #expect(size == (name == "sdxl" ? 128 : name == "sd2" && channels == 4 ? 96 : 64), "\(name)\(kind)")
+            }
+        }
     }
 
     private static func expect(_ config: JSONValue, has expected: JSONObject, _ what: String) throws {

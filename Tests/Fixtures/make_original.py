@@ -158,6 +158,13 @@ REAL = {
                  projection_class_embeddings_input_dim=2816,
                  down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
                  up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"]),
+    "sdxlRefiner": dict(in_channels=4, out_channels=4, block_out_channels=[384, 768, 1536, 1536],
+                        cross_attention_dim=1280, attention_head_dim=[6, 12, 24, 24], use_linear_projection=True,
+                        transformer_layers_per_block=[1, 4, 4, 4],      # diffusers' config says 4
+                        addition_embed_type="text_time", addition_time_embed_dim=256, sample_size=128,
+                        projection_class_embeddings_input_dim=2560,
+                        down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+                        up_block_types=["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"]),
     "ldm": dict(in_channels=3, out_channels=3, block_out_channels=[224, 448, 672, 896], attention_head_dim=32,
                 down_block_types=["DownBlock2D"] + ["AttnDownBlock2D"] * 3,
                 up_block_types=["AttnUpBlock2D"] * 3 + ["UpBlock2D"]),
@@ -182,7 +189,8 @@ def real_models():
             kind = UNet2DModel if name == "ldm" else UNet2DConditionModel
             unet = kind(**config).state_dict()
             vae = (VQModel if name == "ldm" else AutoencoderKL)(**(VQ if name == "ldm" else KL)).state_dict()
-            texts = {"sd1": [CLIP_L], "sd1-inpainting": [CLIP_L], "sd2": [CLIP_H], "sdxl": [CLIP_L, CLIP_G]}.get(name, [])
+            texts = {"sd1": [CLIP_L], "sd1-inpainting": [CLIP_L], "sd2": [CLIP_H], "sdxl": [CLIP_L, CLIP_G],
+                     "sdxlRefiner": [CLIP_G]}.get(name, [])
             states = [meta_text(text) for text in texts]
         prefixes = {"model.diffusion_model.": unet_original(unet, 2, heads=32 if name == "ldm" else None),
                     "first_stage_model.": vae_original(vae, len((VQ if name == "ldm" else KL)["block_out_channels"]))}
@@ -191,12 +199,14 @@ def real_models():
         elif name == "sdxl":
             prefixes["conditioner.embedders.0.transformer."] = states[0]
             prefixes["conditioner.embedders.1.model."] = open_clip_original(states[1], False)
+        elif name == "sdxlRefiner":
+            prefixes["conditioner.embedders.0.model."] = open_clip_original(states[0], False)
         elif states:
             prefixes["cond_stage_model.transformer."] = states[0]
         shapes = {prefix + key: list(value.shape) for prefix, part in prefixes.items() for key, value in part.items()
                   if not key.endswith("bias")}
         cases.append({"name": name, "shapes": shapes, "unet": config | {"layers_per_block": 2},
-                      "vae": (VQ if name == "ldm" else KL) | {"scaling_factor": {"ldm": 1, "sdxl": 0.13025}.get(name, 0.18215)},
+                      "vae": (VQ if name == "ldm" else KL) | {"scaling_factor": {"ldm": 1, "sdxl": 0.13025, "sdxlRefiner": 0.13025}.get(name, 0.18215)},
                       "texts": texts})
     return cases
 

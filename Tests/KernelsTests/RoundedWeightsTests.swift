@@ -56,6 +56,28 @@ import Testing
         }
     }
 
+    /// The same of the layers with a gate.
+    @Test(arguments: [(30, 70), (257, 600)]) func equalTheirFloatsBehindAGate(inputs: Int, outputs: Int) throws {
+        let workspace = Workspace(threads: 2)
+        func layers(rounds: Bool) throws -> [Conv2D] {
+            try (1...2).map { seed in
+                let filters = randn(outputs * inputs, seed: UInt64(seed)), bias = randn(outputs, seed: 3)
+                return try withStored(rounds ? filters : rounded(filters, n: outputs), as: .f32) {
+                    try Conv2D(
+                        weight: $0, bias: FloatBuffer(bias), inputs: inputs, outputs: outputs, kernel: 1, padBefore: 0,
+                        padAfter: 0, rounds: rounds, threads: 2)
+                }
+            }
+        }
+        let x = try Tensor(2, 9, 6, inputs, in: workspace)
+        let values = randn(x.count, seed: 4)
+        for i in 0..<x.count { x.data[i] = values[i] }
+        let small = try layers(rounds: true), full = try layers(rounds: false)
+        let out = try geglu(x, value: small[0], gate: small[1], in: workspace)
+        let expected = try geglu(x, value: full[0], gate: full[1], in: workspace)
+        #expect(sameBits(Array(out.buffer), Array(expected.buffer)))
+    }
+
     @Test func refusesWhatIsNotFinite() throws {
         var filters = randn(35 * 63, seed: 2)
         for place in [700, 699] { filters[place] = .nan }

@@ -66,6 +66,23 @@ import Testing
         }
         let error = try relativeError(values(rounds: true), values(rounds: false))
         #expect(error > 1e-4 && error < 0.05, "\(error)")
+        // A byte for each element of what is large, whatever layer it belongs to.
+        let shapes = Shapes(), counter = CountingSource(shapes)
+        _ = try ControlNet(config, Weights(counter, rounds: true))
+        #expect(counter.bytes < shapes.bytes * 102 / 100, "\(counter.bytes) bytes, expected \(shapes.bytes)")
+    }
+
+    private final class Shapes: TensorSource {
+        private let source = GoldenWeights()
+        private(set) var bytes = 0
+
+        func contains(_ key: String) -> Bool { source.contains(key) }
+        func finish() throws { try source.finish() }
+        func withElements<R>(_ key: String, shape: [Int], _ body: (StoredFloats) throws -> R) throws -> R {
+            let count = shape.reduce(1, *), layers = key.hasSuffix("ff.net.0.proj.weight") ? 2 : 1
+            bytes += shape.count > 1 && count >= layers << 16 ? count : 4 * count
+            return try source.withElements(key, shape: shape, body)
+        }
     }
 
     /// A text and an image that are kept serve all steps, which take no more memory than the first.

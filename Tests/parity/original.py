@@ -37,6 +37,7 @@ def random_unet(rng, family):
         common.update(addition_embed_type="text_time", addition_time_embed_dim=256,
                       projection_class_embeddings_input_dim=1280 + 256 * ids)
     depths = [rng.choice([1, 2]) if name else 1 for name in kinds]
+    depths[-1] = rng.choice([1, 2])     # the middle's, too
     return UNet2DConditionModel(
         in_channels=rng.choice([4, 4, 9]), cross_attention_dim=sum(WIDTHS[family]), transformer_layers_per_block=depths,
         attention_head_dim=8 if family == "sd1" else [width // 64 for width in channels],
