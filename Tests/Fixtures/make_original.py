@@ -182,7 +182,8 @@ def real_models():
             kind = UNet2DModel if name == "ldm" else UNet2DConditionModel
             unet = kind(**config).state_dict()
             vae = (VQModel if name == "ldm" else AutoencoderKL)(**(VQ if name == "ldm" else KL)).state_dict()
-            texts = {"sd1": [CLIP_L], "sd1-inpainting": [CLIP_L], "sd2": [CLIP_H], "sdxl": [CLIP_L, CLIP_G]}.get(name, [])
+            texts = {"sd1": [CLIP_L], "sd1-inpainting": [CLIP_L], "sd2": [CLIP_H], "sdxl": [CLIP_L, CLIP_G]}
+            texts = texts.get(name, [])
             states = [meta_text(text) for text in texts]
         prefixes = {"model.diffusion_model.": unet_original(unet, 2, heads=32 if name == "ldm" else None),
                     "first_stage_model.": vae_original(vae, len((VQ if name == "ldm" else KL)["block_out_channels"]))}
@@ -195,9 +196,9 @@ def real_models():
             prefixes["cond_stage_model.transformer."] = states[0]
         shapes = {prefix + key: list(value.shape) for prefix, part in prefixes.items() for key, value in part.items()
                   if not key.endswith("bias")}
+        scale = {"ldm": 1, "sdxl": 0.13025}.get(name, 0.18215)
         cases.append({"name": name, "shapes": shapes, "unet": config | {"layers_per_block": 2},
-                      "vae": (VQ if name == "ldm" else KL) | {"scaling_factor": {"ldm": 1, "sdxl": 0.13025}.get(name, 0.18215)},
-                      "texts": texts})
+                      "vae": (VQ if name == "ldm" else KL) | {"scaling_factor": scale}, "texts": texts})
     return cases
 
 
