@@ -133,7 +133,7 @@ class Model(Owner):
     @classmethod
     def open(cls, path: PathLike, **options: Any) -> Model:
         """Open a diffusers model folder (model_index.json and a folder for each component; safetensors weights), or a
-        .safetensors file in the layout in which Stable Diffusion 1.x, 2.x and XL are handed round.
+        .safetensors file in the layout in which Stable Diffusion 1.x, 2.x and XL and latent diffusion are handed round.
 
         threads: that one call may use, the caller's included; 0 (default): as many as the process may use CPUs.
         Results do not depend on it.

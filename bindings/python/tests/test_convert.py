@@ -103,6 +103,8 @@ def test_folders(tmp_path):
             torch.save(tensors, path.with_suffix(".bin"))
     with pytest.raises(mcm.MCMError):
         mcm.Model.open(folder)
+    (folder / "unet").rename(tmp_path / "elsewhere")
+    (folder / "unet").symlink_to(tmp_path / "elsewhere")
     done = run(folder, tmp_path / "converted")
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "converted").rglob("*.bin"))
