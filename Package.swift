@@ -60,7 +60,8 @@ let package = Package(
 
         .target(name: "TestSupport", dependencies: ["Kernels", "Checkpoint", "Networks"], path: "Tests/TestSupport"),
         .testTarget(
-            name: "KernelsTests", dependencies: kernelDependencies + ["Kernels", "TestSupport"], swiftSettings: numeric),
+            name: "KernelsTests", dependencies: kernelDependencies + ["Kernels", "TestSupport"],
+            swiftSettings: numeric),
         .testTarget(name: "CheckpointTests", dependencies: ["Checkpoint", "TestSupport"]),
         .testTarget(name: "TextTests", dependencies: ["Text", "TestSupport"]),
         .testTarget(name: "ImagesTests", dependencies: ["Images", "TestSupport"]),

@@ -114,9 +114,11 @@ class Bench:
         if not work.bank or self.cache.bank(work).exists():
             return
         _log("  recording predictions")
-        script = "import mcm, sys; mcm.Bank.record(mcm.Model.open(sys.argv[1]), mcm.Dataset(sys.argv[2]), sys.argv[3], count=64)"
-        command = [sys.executable, "-c", script, self.cache.model(work.model), self.cache.dataset(work), self.cache.bank(work)]
-        subprocess.run(command, check=True, env=_environment(self.library, len(os.sched_getaffinity(0))))
+        script = ("import mcm, sys; model, dataset, bank = sys.argv[1:]; "
+                  "mcm.Bank.record(mcm.Model.open(model), mcm.Dataset(dataset), bank, count=64)")
+        files = [self.cache.model(work.model), self.cache.dataset(work), self.cache.bank(work)]
+        environment = _environment(self.library, len(os.sched_getaffinity(0)))
+        subprocess.run([sys.executable, "-c", script, *files], check=True, env=environment)
 
     def _convert(self, peer: str, name: str) -> None:
         work = WORKS[name]

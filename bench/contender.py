@@ -25,8 +25,8 @@ from works import GUIDANCE, PEER_INPUTS, PROMPT, TIMESTEP, WORKS, Cache, Work
 
 RUN_SECONDS = 0.2
 
-# What to time, and what gives the output, if outputs can be compared. Each function opens its network first and is timed
-# as a whole.
+# What to time, and what gives the output, if outputs can be compared. Each function opens its network first and is
+# timed as a whole.
 Step, Output = Callable[[], Any], Optional[Callable[[], Any]]
 Arrays = dict[str, np.ndarray]
 

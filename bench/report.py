@@ -30,7 +30,7 @@ def _time(result: dict[str, Any], _: str) -> str:
 
 
 def _overhead(result: dict[str, Any], _: str) -> str:
-    added = f" (+{100 * (1 / result['ratio'] - 1):.1f} %)" if "ratio" in result else ""
+    added = f" ({100 * (1 / result['ratio'] - 1):+.1f} %)" if "ratio" in result else ""
     return _digits(result["ms"]) + added
 
 

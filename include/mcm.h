@@ -386,8 +386,9 @@ typedef struct mcm_modulator_info {
 void mcm_modulator_info_init(mcm_modulator_info *info, uint32_t struct_size);
 mcm_status mcm_modulator_get_info(const mcm_modulator *modulator, mcm_modulator_info *info);
 
-#define MCM_ENCODING_GREY 1    /* one plane, value in [0, 1] */
-#define MCM_ENCODING_RGB 2     /* three planes, values in [0, 1] */
+#define MCM_ENCODING_GREY 1    /* one plane, value in [0, 1]; of an RGB image its luminance (ITU-R BT.601, as Pillow's
+                                  convert("L")) */
+#define MCM_ENCODING_RGB 2     /* three planes, values in [0, 1]; a grey image stands for all three */
 #define MCM_ENCODING_ONE_HOT 3 /* class index per pixel -> one plane per class */
 
 #define MCM_RESIZE_NEAREST 1
@@ -640,8 +641,8 @@ mcm_status mcm_session_attach_controlnet(mcm_session *session, const mcm_control
 
 /* Sets (or replaces) the condition of one modality; the images are copied. */
 mcm_status mcm_session_set_condition(mcm_session *session, uint32_t id, const mcm_condition *condition);
-/* The same for the whole batch from an 8-bit PNG: grey for one-hot (pixel value = class index) and grey, grey or
- * RGB for RGB. */
+/* The same for the whole batch from an 8-bit PNG: grey for one-hot (pixel value = class index); else grey, RGB or a
+ * palette, without alpha. */
 mcm_status mcm_session_set_condition_png(mcm_session *session, uint32_t id, const char *modality, const char *path);
 /* Makes a modality absent again; NULL means all of them. */
 mcm_status mcm_session_clear_condition(mcm_session *session, uint32_t id, const char *modality);

@@ -2,7 +2,7 @@ import Kernels
 
 /// What the planes of a modality mean.
 public enum ConditionEncoding: String, Sendable, CaseIterable {
-    /// One plane, values in [0, 1].
+    /// One plane, values in [0, 1]; of colours their luminance.
     case grey
     /// Three planes, values in [0, 1].
     case rgb
@@ -11,7 +11,8 @@ public enum ConditionEncoding: String, Sendable, CaseIterable {
 }
 
 /// Turns an image into the condition planes of one modality.
-///   image           grey: 1 channel; rgb: 3, or 1 for all three; one-hot: 1, whose values are class indices
+///   image           grey: 1 channel, or 3, whose luminance is taken; rgb: 3, or 1 for all three; one-hot: 1, whose
+///                   values are class indices
 ///   channels        planes: 1, 3, or the number of classes
 ///   rule            if the image has another size; class indices are always resized by `.nearest`
 ///   width, height   of the result, 1...65536
@@ -32,26 +33,29 @@ public func encodeCondition(
             "\(title): \(channels) planes of \(width) x \(height) with pixel stride \(pixelStride) are impossible")
     }
     let planes = encoding == .oneHot ? channels : encoding == .rgb ? 3 : 1
-    guard image.channels == 1 || (image.channels == 3 && encoding == .rgb), channels == planes else {
+    guard image.channels == 1 || (image.channels == 3 && encoding != .oneHot), channels == planes else {
         throw MCMError(
             .incompatible,
             "\(title): an image of \(image.channels) channels for \(channels) planes, expected "
-                + (encoding == .rgb ? "1 or 3 channels for 3 planes" : "1 channel for \(planes) planes"))
+                + (encoding == .oneHot ? "1 channel of class indices" : "1 or 3 channels") + " for \(planes) planes")
     }
     if encoding == .oneHot {
         try checkLabels(image, classes: channels, title)
         encodeLabels(image, classes: channels, width, height, target, pixelStride)
     } else {
         try checkIntensities(image, title)
-        let scale: Float = image.dtype == .u8 ? 255 : 1
+        let isLuminance = image.channels > channels
         resample(
             width: image.width, height: image.height, channels: channels, targetWidth: width, targetHeight: height,
             rule: rule, into: target, pixelStride: pixelStride
         ) { y, row in
             for x in 0..<image.width {
-                for c in 0..<channels {
-                    let i = image.channels == channels ? x * channels + c : x
-                    row[x * channels + c] = image.element(y, i) / scale
+                if isLuminance {
+                    row[x] = image.luminance(y, x)
+                } else {
+                    for c in 0..<channels {
+                        row[x * channels + c] = image.intensity(y, image.channels == 1 ? x : x * channels + c)
+                    }
                 }
             }
         }

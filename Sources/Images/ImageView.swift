@@ -58,6 +58,14 @@ public struct ImageView {
         dtype == .u8 ? element(y, i) / 255 : element(y, i)
     }
 
+    /// Of the RGB pixel at (x, y), in [0, 1]: ITU-R BT.601's, with 8 bits those of Pillow's convert("L").
+    func luminance(_ y: Int, _ x: Int) -> Float {
+        let (r, g, b) = (element(y, 3 * x), element(y, 3 * x + 1), element(y, 3 * x + 2))
+        // Exact in Double, so that three equal channels give what they are.
+        let value = (19595 * Double(r) + 38470 * Double(g) + 7471 * Double(b)) / 65536
+        return dtype == .u8 ? Float((value + 0.5).rounded(.down)) / 255 : Float(value)
+    }
+
     /// Element `i` of row `y`, i = x * channels + channel, as stored.
     func element(_ y: Int, _ i: Int) -> Float {
         let row = data + y * rowStride

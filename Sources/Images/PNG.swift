@@ -8,10 +8,10 @@ public enum PNG {
     public enum Form: Sendable {
         /// 1, 3 or 4 channels, as the file has them; a palette becomes RGB or RGBA.
         case asStored
-        /// One channel; only from a greyscale file, since a class index or a grey has no meaning in others.
+        /// One channel; only from a greyscale file, since a class index has no meaning in others.
         case grey
-        /// Three channels, from a greyscale, RGB or opaque palette file.
-        case rgb
+        /// 1 or 3 channels, from a greyscale, RGB or opaque palette file.
+        case opaque
     }
 
     private static let fileLimit = 256 << 20
@@ -40,18 +40,17 @@ public enum PNG {
         switch form {
         case .grey where header.colour != .grey:
             throw MCMError(.unsupported, "\(name): is \(header.colour.title), expected an 8-bit greyscale PNG")
-        case .rgb where header.channels == 4:
+        case .opaque where header.channels == 4:
             throw MCMError(.unsupported, "\(name): is \(header.colour.title) with alpha, expected a PNG without")
         default: break
         }
-        let channels = form == .rgb ? 3 : header.channels
-        let count = header.width * header.height * channels
+        let count = header.width * header.height * header.channels
         try checkMemory(count, name)
         let pixels = try [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
-            try decode(chunks, channels: channels, into: buffer, name)
+            try decode(chunks, into: buffer, name)
             initialized = count
         }
-        return try PixelImage(width: header.width, height: header.height, channels: channels, pixels: pixels)
+        return try PixelImage(width: header.width, height: header.height, channels: header.channels, pixels: pixels)
     }
 
     /// Reads an image as it is stored, without gaps, into memory of exactly its size.
@@ -63,7 +62,7 @@ public enum PNG {
             guard pixels.count == count else {
                 throw MCMError(.size, "\(path): has \(count) bytes of pixels, found room for \(pixels.count)")
             }
-            try decode(chunks, channels: header.channels, into: pixels, path)
+            try decode(chunks, into: pixels, path)
         }
     }
 
@@ -90,8 +89,9 @@ public enum PNG {
     }
 
     private static func decode(
-        _ chunks: PNGChunks, channels: Int, into buffer: UnsafeMutableBufferPointer<UInt8>, _ name: String
+        _ chunks: PNGChunks, into buffer: UnsafeMutableBufferPointer<UInt8>, _ name: String
     ) throws {
+        let channels = chunks.header.channels
         var storage = png_image()
         storage.version = png_uint_32(PNG_IMAGE_VERSION)
         // libpng keeps the addresses of both from one call to the next.
@@ -104,7 +104,7 @@ public enum PNG {
                 // A damaged tRNS is dropped by libpng with no more than a warning.
                 let hasAlpha = control.pointee.format & png_uint_32(PNG_FORMAT_FLAG_ALPHA) != 0
                 guard Int(control.pointee.width) * Int(control.pointee.height) * channels == buffer.count,
-                    hasAlpha == (chunks.header.channels == 4)
+                    hasAlpha == (channels == 4)
                 else { throw MCMError(.format, "\(name): the chunks contradict each other") }
                 control.pointee.format = format(channels: channels)
                 guard png_image_finish_read(control, nil, buffer.baseAddress, 0, nil) != 0 else {

@@ -33,10 +33,14 @@ func pointer<T>(_ pointer: UnsafeMutablePointer<T>?, _ name: String) throws -> U
 private func null(_ name: String) -> MCMError { MCMError(.invalidArgument, "\(name) is NULL") }
 
 /// `count` elements; NULL is fine for none. No more than `limit` are looked at: a count beyond it is a mistake.
-func list<T>(_ start: UnsafePointer<T>?, _ count: Int, limit: Int, _ name: String) throws -> UnsafeBufferPointer<T> {
+///   isBatch  whether the limit is the number of images, for messages
+func list<T>(
+    _ start: UnsafePointer<T>?, _ count: Int, limit: Int, isBatch: Bool = false, _ name: String
+) throws -> UnsafeBufferPointer<T> {
     let start = count == 0 ? nil : try pointer(start, name)
     guard (0...limit).contains(count) else {
-        throw MCMError(.size, "\(name): a count of \(count), expected at most \(limit)")
+        let most = isBatch ? "the batch size \(limit)" : "\(limit)"
+        throw MCMError(.size, "\(name): a count of \(count), expected at most \(most)")
     }
     return UnsafeBufferPointer(start: start, count: count)
 }
@@ -44,9 +48,9 @@ func list<T>(_ start: UnsafePointer<T>?, _ count: Int, limit: Int, _ name: Strin
 /// The same for structs, by their addresses: the first one's struct_size is the distance to the next, and each is read
 /// only when its own has been checked.
 func structs<T: SizedStruct>(
-    _ start: UnsafePointer<T>?, _ count: Int, limit: Int, _ name: String
+    _ start: UnsafePointer<T>?, _ count: Int, limit: Int, isBatch: Bool = false, _ name: String
 ) throws -> [UnsafePointer<T>] {
-    guard let base = try list(start, count, limit: limit, name).baseAddress else { return [] }
+    guard let base = try list(start, count, limit: limit, isBatch: isBatch, name).baseAddress else { return [] }
     let stride = Int(try checked(base, name).struct_size)
     return (0..<count).map { i in
         (UnsafeRawPointer(base) + i * stride).assumingMemoryBound(to: T.self)
@@ -108,7 +112,8 @@ func condition(
     let condition = try checked(condition, "condition")
     let modality = try string(condition.modality, "condition: modality")
     let title = "condition \"\(modality)\""
-    let images = try structs(condition.images, Int(condition.image_count), limit: batch, "\(title): images")
+    let images = try structs(
+        condition.images, Int(condition.image_count), limit: batch, isBatch: true, "\(title): images")
     guard !images.isEmpty else { throw MCMError(.invalidArgument, "\(title): image_count is 0") }
     return (modality, try images.enumerated().map { try imageView($1, "\(title): image \($0)") })
 }

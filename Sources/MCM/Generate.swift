@@ -12,7 +12,7 @@ import Pipeline
         let session = try Session(model, sessionOptions(options.session))
         let share = session.imageBytes
         let target = try output(pixels, size, session.batch * share, "pixels")
-        let seeds = try list(options.seeds, Int(options.seed_count), limit: session.batch, "seeds")
+        let seeds = try list(options.seeds, Int(options.seed_count), limit: session.batch, isBatch: true, "seeds")
         try session.setImage(views(options.images, options.image_count, session, "image"))
         try session.setMask(views(options.masks, options.mask_count, session, "mask"))
         if model.readsText { try setPrompt(options, session) }

@@ -67,7 +67,7 @@ func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Se
 ) -> mcm_status {
     call {
         let session = try session(handle)
-        try session.seed(Array(list(seeds, Int(seed_count), limit: session.batch, "seeds")))
+        try session.seed(Array(list(seeds, Int(seed_count), limit: session.batch, isBatch: true, "seeds")))
     }
 }
 
@@ -102,7 +102,7 @@ func sessionOptions(_ options: UnsafePointer<mcm_session_options>?) throws -> Se
 func views(
     _ images: UnsafePointer<mcm_image>?, _ count: UInt32, _ session: Session, _ name: String
 ) throws -> [ImageView] {
-    try structs(images, Int(count), limit: session.batch, "\(name)s").enumerated().map {
+    try structs(images, Int(count), limit: session.batch, isBatch: true, "\(name)s").enumerated().map {
         try imageView($1, "\(name) \($0)")
     }
 }

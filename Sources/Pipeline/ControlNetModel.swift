@@ -10,7 +10,12 @@ public final class ControlNetModel: Sendable {
 
     /// Opens a folder with config.json and the weights.
     public init(_ folder: Folder, _ options: Model.Options = Model.Options()) throws {
-        let json = try JSONObject(folder, "config.json")
+        let json: JSONObject
+        do {
+            json = try JSONObject(folder, "config.json")
+        } catch let error as MCMError where error.kind == .io {
+            throw MCMError(.io, "\(error.message), expected a ControlNet's folder")
+        }
         try json.checkClass(is: "ControlNetModel")
         let config = try ControlNetConfig(json)
         let loaded = try Loaded(

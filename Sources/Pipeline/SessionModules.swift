@@ -102,7 +102,7 @@ extension Session {
     /// The same for all images from a PNG file.
     public func setCondition(_ id: UInt32, _ modality: String, png path: String) throws {
         let conditions = try attachments[index(id)].conditions()
-        let image = try PNG.read(path: path, as: conditions.modality(modality).encoding == .rgb ? .rgb : .grey)
+        let image = try PNG.read(path: path, as: conditions.modality(modality).encoding == .oneHot ? .grey : .opaque)
         do {
             try image.withView { try setCondition(id, modality, [$0]) }
         } catch let error as MCMError {

@@ -15,7 +15,9 @@ enum { WIDTH = 8, TIME = 4 * WIDTH, VOCABULARY = 54, START_ID = 52, END_ID = 53,
 
 typedef char name[128];
 
-static void below(name out, const char *prefix, const char *leaf) { snprintf(out, sizeof(name), "%s.%s", prefix, leaf); }
+static void below(name out, const char *prefix, const char *leaf) {
+    snprintf(out, sizeof(name), "%s.%s", prefix, leaf);
+}
 
 static void attention(writer *w, const char *prefix, uint32_t channels, uint32_t states, int has_bias) {
     static const char *const names[] = {"to_q", "to_k", "to_v"};
@@ -240,7 +242,9 @@ static void add_index(maker *m) {
                                                         "StableDiffusionXLPipeline", "LDMPipeline"};
     char text[TEXT_CAPACITY];
     int reads_text = m->of->kind != LATENT_DIFFUSION;
-    sprintf(text, "{\"_class_name\":\"%s\",\"unet\":[\"diffusers\",\"%s\"],\"scheduler\":[\"diffusers\",\"DDIMScheduler\"],%s",
+    sprintf(text,
+            "{\"_class_name\":\"%s\",\"unet\":[\"diffusers\",\"%s\"],"
+            "\"scheduler\":[\"diffusers\",\"DDIMScheduler\"],%s",
             pipelines[m->of->kind], reads_text ? "UNet2DConditionModel" : "UNet2DModel",
             reads_text ? "\"vae\":[\"diffusers\",\"AutoencoderKL\"]" : "\"vqvae\":[\"diffusers\",\"VQModel\"]");
     if (reads_text && !m->of->without_text_encoder)

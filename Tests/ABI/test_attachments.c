@@ -199,6 +199,13 @@ static void condition_from_png(void) {
     FAILS(mcm_session_set_condition_png(session, id, "sketch", scratch));
     MISUSE(mcm_session_set_condition_png(session, id, "depth", path_in(scratch, "sketch")));
     FAILS(mcm_session_set_condition_png(session, id, "labels", path_in(scratch, "photo"))); /* colours for labels */
+    uint8_t colours[64 * 3];
+    mcm_image coloured = conditions[0].images[0]; /* the sketch as an RGB file of three equal channels */
+    for (int i = 0; i < 64 * 3; i++) colours[i] = ((const uint8_t *)coloured.data)[i / 3];
+    coloured.data = colours;
+    coloured.channels = 3;
+    OK(mcm_png_write(path_in(scratch, "coloured"), &coloured));
+    OK(mcm_session_set_condition_png(session, id, "sketch", path_in(scratch, "coloured")));
     finish(session, x);
     SAME(x, plain, sizeof x);
     free_parts();

@@ -39,7 +39,8 @@ static void guidance_options(void) {
     CHECK(same_view(&plain, &same));
     options = latent_options();
     options.guidance_scale = 5;
-    latent_view of_xl = end_with(xl, latent_options()), five = end_with(xl, options), five_of_sd = end_with(sd, options);
+    latent_view of_xl = end_with(xl, latent_options()), five = end_with(xl, options);
+    latent_view five_of_sd = end_with(sd, options);
     CHECK(same_view(&of_xl, &five) && !same_view(&plain, &five_of_sd));
     options.guidance_rescale = 0.7f;
     latent_view rescaled = end_with(xl, options);

@@ -107,7 +107,8 @@ static void latent_texts_that_are_damaged(void) {
         {STABLE_DIFFUSION_XL, "unet", {.from = "\"addition_time_embed_dim\":4", .to = "\"addition_time_embed_dim\":0"}},
         {STABLE_DIFFUSION_XL,
          "unet",
-         {.from = "\"projection_class_embeddings_input_dim\":30", .to = "\"projection_class_embeddings_input_dim\":31"}},
+         {.from = "\"projection_class_embeddings_input_dim\":30",
+          .to = "\"projection_class_embeddings_input_dim\":31"}},
         {LATENT_DIFFUSION, "vqvae", {.from = "\"vq_embed_dim\":3", .to = "\"vq_embed_dim\":4"}},
         {LATENT_DIFFUSION, "vqvae", {.from = "VQModel", .to = "AutoencoderKL"}},
     };

@@ -55,8 +55,8 @@ static void struct_sizes_of_latent_calls(void) {
     mcm_model_free(model);
 }
 
-/* Structs at the very end of the accessible memory: of the sizes that earlier headers gave them, they are read so far and
- * no further. */
+/* Structs at the very end of the accessible memory: of the sizes that earlier headers gave them, they are read so far
+ * and no further. */
 static void earlier_structs_are_not_read_beyond(void) {
     enum { PAGE = 65536 };
     mcm_model *model = latent_model_open(&(latent_model){0}, 1), *other;

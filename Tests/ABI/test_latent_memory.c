@@ -119,14 +119,21 @@ static void no_memory_for_latent_weights(void) {
     });
 }
 
+/* From a folder, with one thread. */
+static mcm_model *open_folder(latent_kind kind, int32_t on_demand) {
+    const char *folder = latent_model_write(&(latent_model){.kind = kind}, "refused");
+    mcm_model_options options = MCM_MODEL_OPTIONS_INIT;
+    mcm_model *model;
+    options.threads = 1;
+    options.on_demand = on_demand;
+    OK(mcm_model_open(folder, &options, &model));
+    return model;
+}
+
 static void no_memory_for_prompts(void) {
     if (!allocations_are_seen()) return;
-    for (int on_demand = 0; on_demand < 2; on_demand++) {
-        mcm_model_options options = MCM_MODEL_OPTIONS_INIT;
-        mcm_model *model;
-        options.threads = 1;
-        options.on_demand = on_demand;
-        OK(mcm_model_open(latent_model_write(&(latent_model){.kind = STABLE_DIFFUSION_XL}, "refused"), &options, &model));
+    for (int32_t on_demand = 0; on_demand < 2; on_demand++) {
+        mcm_model *model = open_folder(STABLE_DIFFUSION_XL, on_demand);
         uint64_t weights = memory_of(model).weights;
         mcm_prompt *prompt = NULL;
         const char *const texts[] = {"a cat", "a dog"};
@@ -207,12 +214,8 @@ static void no_memory_in_latent_sessions(void) {
 
 static void no_memory_for_latent_calls(void) {
     if (!allocations_are_seen()) return;
-    for (int on_demand = 0; on_demand < 2; on_demand++) {
-        mcm_model_options options = MCM_MODEL_OPTIONS_INIT;
-        mcm_model *model;
-        options.threads = 1;
-        options.on_demand = on_demand;
-        OK(mcm_model_open(latent_model_write(&(latent_model){.kind = LATENT_DIFFUSION}, "refused"), &options, &model));
+    for (int32_t on_demand = 0; on_demand < 2; on_demand++) {
+        mcm_model *model = open_folder(LATENT_DIFFUSION, on_demand);
         uint64_t weights = memory_of(model).weights;
         float sample[48];
         uint8_t pixels[IMAGE_BYTES];

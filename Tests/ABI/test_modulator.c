@@ -341,6 +341,46 @@ static void ways_to_show_an_image(void) {
     mcm_model_free(given.model);
 }
 
+/* A grey modality takes an RGB image's luminance, an RGB modality a grey image three times; classes have no colours. */
+static void grey_and_colours(void) {
+    static const uint8_t corner[] = {255, 0, 0, 0, 255, 0, 0, 0, 255, 200, 100, 50}; /* luminance 76, 150, 29, 124 */
+    static const uint8_t corner_greys[] = {76, 150, 29, 124};
+    float plain[128], other[128];
+    uint8_t greys[64], colours[64 * 3];
+    set_given();
+    mcm_modulator *module = tiny_module_open(&(tiny_module){0});
+    for (int m = 0; m < 3; m++) {
+        mcm_condition c = given.conditions[m];
+        mcm_image image = c.images[0];
+        c.image_count = 1;
+        c.images = &image;
+        for (int i = 0; i < 64; i++) {
+            greys[i] = (uint8_t)(m == 1 ? i % TINY_CLASSES : i * 4);
+            memset(colours + 3 * i, greys[i], 3);
+        }
+        if (m == 0) {
+            memcpy(greys, corner_greys, sizeof corner_greys);
+            memcpy(colours, corner, sizeof corner);
+        }
+        image.data = greys;
+        image.channels = 1;
+        modulate(module, &c, 1, 1, plain);
+        image.data = colours;
+        image.channels = 3;
+        if (m == 1) {
+            STATUS(MCM_ERROR_INCOMPATIBLE, mcm_modulator_modulate(module, given.model, 2, 8, 8, given.x, given.e, 128,
+                                                                  given.t, &c, 1, 1, other));
+            MESSAGE("3 channels");
+            MESSAGE("class indices");
+        } else {
+            modulate(module, &c, 1, 1, other);
+            SAME(plain, other, sizeof plain);
+        }
+    }
+    mcm_modulator_free(module);
+    mcm_model_free(given.model);
+}
+
 /* An image of twice the size, each pixel doubled, is scaled back to the original by the nearest and the area rule. */
 static void conditions_are_resized(void) {
     float plain[128], other[128];
@@ -378,6 +418,7 @@ const test modulator_tests[] = {
     {"modulation_in_place_and_again", modulation_in_place_and_again},
     {"every_condition_matters", every_condition_matters},
     {"ways_to_show_an_image", ways_to_show_an_image},
+    {"grey_and_colours", grey_and_colours},
     {"conditions_are_resized", conditions_are_resized},
     {NULL, NULL},
 };

@@ -117,6 +117,7 @@ static void training_on_wrong_conditions(void) {
     open_all();
     mcm_batch *b = &ok.batch.batch;
     mcm_condition *c = ok.batch.conditions, sound = *c;
+    const mcm_image *classes = c[1].images;
     static const uint32_t counts[] = {1, 2, 4, UINT32_MAX};
     for (int i = 0; i < 4; i++) {
         c->image_count = counts[i];
@@ -141,9 +142,9 @@ static void training_on_wrong_conditions(void) {
     c->images = NULL;
     BAD_BATCH(MCM_ERROR_INVALID_ARGUMENT, b);
     *c = sound;
-    c->images = ok.batch.conditions[2].images; /* colours for a sketch */
-    BAD_BATCH(ANY_MISUSE, b);
-    *c = sound;
+    ok.batch.conditions[1].images = ok.batch.conditions[2].images; /* colours for classes */
+    BAD_BATCH(MCM_ERROR_INCOMPATIBLE, b);
+    ok.batch.conditions[1].images = classes;
     static const uint32_t too_many[] = {4, 1000, UINT32_MAX};
     for (int i = 0; i < 3; i++) {
         b->condition_count = too_many[i];

@@ -147,7 +147,8 @@ static void training_on_timesteps_of_a_bank(void) {
     CHECK(info.first_timestep == 100 && info.end_timestep == 110);
     OK(mcm_bank_get_info(ok.bank, &info));
     CHECK(info.first_timestep == 0 && info.end_timestep == 1000);
-    static const uint32_t ranges[][3] = {{0, 0, 1}, {100, 110, 1}, {99, 200, 1}, {101, 110, 0}, {100, 109, 0}, {900, 999, 0}};
+    static const uint32_t ranges[][3] = {{0, 0, 1},     {100, 110, 1}, {99, 200, 1},
+                                         {101, 110, 0}, {100, 109, 0}, {900, 999, 0}};
     for (int i = 0; i < 6; i++) {
         mcm_trainer_options options = quick_options();
         options.first_timestep = ranges[i][0];

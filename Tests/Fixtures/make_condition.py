@@ -41,8 +41,8 @@ UNETS = {
         block_out_channels=(32, 64, 96, 96), layers_per_block=2, cross_attention_dim=48, attention_head_dim=8)),
     "sd15_inpaint": (1, 8, 8, {}, dict(SMALL, in_channels=9)),
     "sd21": (1, 16, 8, {}, dict(
-        block_out_channels=(32, 64, 64, 64), layers_per_block=1, cross_attention_dim=64, attention_head_dim=(2, 4, 4, 8),
-        use_linear_projection=True, upcast_attention=True)),
+        block_out_channels=(32, 64, 64, 64), layers_per_block=1, cross_attention_dim=64,
+        attention_head_dim=(2, 4, 4, 8), use_linear_projection=True, upcast_attention=True)),
     "sdxl": (2, 8, 12, {"text_embeds": 24}, SDXL),
     "ssd1b": (1, 8, 8, {"text_embeds": 24}, SSD),
     "lcm": (2, 8, 8, {"timestep_cond": True}, dict(SMALL, time_cond_proj_dim=20)),
@@ -190,7 +190,8 @@ def clip_text():
                 ids[i, end] = 98
                 if i % 2 == 0:
                     ids[i, end:] = 98
-        case = {"name": name, "config": arguments, "projection": has_projection, "batch": n, "ids": ids.flatten().tolist()}
+        case = {"name": name, "config": arguments, "projection": has_projection, "batch": n,
+                "ids": ids.flatten().tolist()}
         with torch.no_grad():
             out = model(ids, output_hidden_states=True)
         final = (model.text_model if has_projection else model).final_layer_norm

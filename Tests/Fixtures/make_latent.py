@@ -41,8 +41,8 @@ XL_UNET = dict(UNET, cross_attention_dim=72, attention_head_dim=(2, 4), use_line
 VAE = dict(sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, latent_channels=4,
            scaling_factor=0.6, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
 TEXT = dict(vocab_size=len(VOCABULARY), hidden_size=32, intermediate_size=64, num_hidden_layers=3,
-            num_attention_heads=4, max_position_embeddings=77, projection_dim=24, bos_token_id=END - 1, eos_token_id=END,
-            hidden_act="quick_gelu")
+            num_attention_heads=4, max_position_embeddings=77, projection_dim=24, bos_token_id=END - 1,
+            eos_token_id=END, hidden_act="quick_gelu")
 SHORT = dict(TEXT, max_position_embeddings=12, hidden_act="gelu")
 BETAS = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
 PNDM = ("PNDMScheduler", dict(BETAS, skip_prk_steps=True))

@@ -205,9 +205,9 @@ def real_models():
             prefixes["cond_stage_model.transformer."] = states[0]
         shapes = {prefix + key: list(value.shape) for prefix, part in prefixes.items() for key, value in part.items()
                   if not key.endswith("bias")}
+        scale = {"ldm": 1, "sdxl": 0.13025, "sdxlRefiner": 0.13025}.get(name, 0.18215)
         cases.append({"name": name, "shapes": shapes, "unet": config | {"layers_per_block": 2},
-                      "vae": (VQ if name == "ldm" else KL) | {"scaling_factor": {"ldm": 1, "sdxl": 0.13025, "sdxlRefiner": 0.13025}.get(name, 0.18215)},
-                      "texts": texts})
+                      "vae": (VQ if name == "ldm" else KL) | {"scaling_factor": scale}, "texts": texts})
     return cases
 
 

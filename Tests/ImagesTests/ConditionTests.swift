@@ -41,6 +41,28 @@ struct ConditionTests {
         try #expect(encode(bytes, 2, 2, as: .grey, planes: 1, pixelStride: 2) == [0, -1, 0.2, -1, 0.4, -1, 1, -1])
     }
 
+    /// Pillow's convert("L") of these pixels; also where it rounds.
+    @Test func luminance() throws {
+        let pixels: [UInt8] = [
+            255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30, 200, 100, 50, 1, 0, 0, 2, 0, 0, 255, 254, 255,
+        ]
+        let expected: [Float] = [76, 150, 29, 18, 124, 0, 1, 254]
+        try #expect(
+            encode(pixels, 4, 2, channels: 3, padding: 2, as: .grey, planes: 1) == expected.map { $0 / 255 })
+        // What is grey already stays as it is.
+        let greys: [Float] = (0..<256).map { Float($0) / 255 }
+        let equal = (0..<256).flatMap { [UInt8](repeating: UInt8($0), count: 3) }
+        try #expect(encode(equal, 16, 16, channels: 3, as: .grey, planes: 1) == greys)
+        try #expect(encode(greys.flatMap { [$0, $0, $0] }, 16, 16, channels: 3, as: .grey, planes: 1) == greys)
+        // Floats are not rounded.
+        let floats: [Float] = [1, 0, 0, 0, 0.5, 0]
+        try #expect(encode(floats, 2, 1, channels: 3, as: .grey, planes: 1) == [19595 / 65536, 19235 / 65536])
+        // Luminance comes before resizing.
+        let mean = try encode(
+            Array(pixels[..<6]), 2, 1, channels: 3, as: .grey, planes: 1, rule: .area, to: (1, 1))
+        #expect(abs(mean[0] - 113 / 255) < 1e-6)
+    }
+
     @Test func rgb() throws {
         let bytes: [UInt8] = [0, 51, 102, 255, 0, 0]
         try #expect(encode(bytes, 2, 1, channels: 3, padding: 2, as: .rgb, planes: 3) == [0, 0.2, 0.4, 1, 0, 0])
@@ -85,11 +107,16 @@ struct ConditionTests {
         }
         let rgb: [UInt8] = [1, 2, 3]
         let rgba: [UInt8] = [1, 2, 3, 4]
-        expectFailure(.incompatible, "an image of 3 channels for 1 planes, expected 1 channel") {
-            try encode(rgb, 1, 1, channels: 3, as: .grey, planes: 1)
+        expectFailure(
+            .incompatible, "an image of 3 channels for 3 planes, expected 1 channel of class indices for 3 planes"
+        ) {
+            try encode(rgb, 1, 1, channels: 3, as: .oneHot, planes: 3)
         }
-        expectFailure(.incompatible, "3 channels") { try encode(rgb, 1, 1, channels: 3, as: .oneHot, planes: 3) }
-        expectFailure(.incompatible, "4 channels") { try encode(rgba, 1, 1, channels: 4, as: .rgb, planes: 3) }
+        for (encoding, planes) in [(ConditionEncoding.rgb, 3), (.grey, 1)] {
+            expectFailure(.incompatible, "4 channels for \(planes) planes, expected 1 or 3 channels for") {
+                try encode(rgba, 1, 1, channels: 4, as: encoding, planes: planes)
+            }
+        }
         expectFailure(.incompatible, "2 planes") { try encode([1] as [UInt8], 1, 1, as: .grey, planes: 2) }
         expectFailure(.invalidArgument, "impossible") {
             try encode([1] as [UInt8], 1, 1, as: .grey, planes: 1, pixelStride: 0)

@@ -62,8 +62,8 @@ import Testing
         }
     }
 
-    /// Larger ones: blocks of weights and chunks of pixels, all partly filled; the gradient of a bilinear function needs
-    /// no differences.
+    /// Larger ones: blocks of weights and chunks of pixels, all partly filled; the gradient of a bilinear function
+    /// needs no differences.
     @Test(arguments: [
         Convolution(inputs: 20, outputs: 150, h: 13, w: 11), Convolution(inputs: 5, outputs: 7, h: 30, w: 29),
         Convolution(inputs: 33, outputs: 40, stride: 2, h: 18, w: 14),

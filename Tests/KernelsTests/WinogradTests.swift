@@ -147,8 +147,8 @@ import Testing
         }
     }
 
-    /// (images, h, w, channels, groups): large enough for normalisation to happen while tiles are read. Bits are those of
-    /// an image normalised before, and of an image alone, which may be too small for that.
+    /// (images, h, w, channels, groups): large enough for normalisation to happen while tiles are read. Bits are those
+    /// of an image normalised before, and of an image alone, which may be too small for that.
     @Test(arguments: [(2, 129, 131, 64, 8), (1, 5, 10_503, 40, 5), (1, 601, 3, 1200, 3), (3, 50, 50, 290, 2)])
     func normalizationMayHappenOnTheWay(n: Int, h: Int, w: Int, c: Int, groups: Int) throws {
         let inputs = Workspace(threads: 1)

@@ -187,7 +187,8 @@ import Testing
             JSONObject(
                 JSONValue(
                     parsing: """
-                        {"_class_name": "\(kind)", "norm_num_groups": 8, "down_block_types": [\(blocks("DownEncoderBlock2D"))],
+                        {"_class_name": "\(kind)", "norm_num_groups": 8,
+                         "down_block_types": [\(blocks("DownEncoderBlock2D"))],
                          "up_block_types": [\(blocks("UpDecoderBlock2D"))], \(options)}
                         """, name: "vae"), name: "vae"))
     }

@@ -7,7 +7,8 @@ import Testing
 
 /// Whole runs of latent and text models against diffusers' own pipelines (make_latent.py).
 @Suite struct LatentTests {
-    /// An evaluation is 1e-6 from diffusers', and a prediction guided by 7.5 is the difference of two; the steps add up.
+    /// An evaluation is 1e-6 from diffusers', and a prediction guided by 7.5 is the difference of two; the steps add
+    /// up.
     private static let bound = 1e-5
     /// Where x_0 is clipped, the samples become a tenth as large on their way, their errors do not.
     private static let clippedBound = 1e-4

@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 
 import mcm
 from random_models import least_unet, save_folder
-from report import relative_error
+from report import LEFT_OUT, relative_error
 
 # torch's square root is up to one unit in the last place off (it comes from a vector library), so whole
 # trajectories drift apart with their length even where every other operation is the same.
@@ -39,6 +39,7 @@ KINDS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "PNDMScheduler": "pnd
 SPACINGS = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
 SOLVERS = list(KINDS)[2:]
 if importlib.util.find_spec("scipy") is None:
+    LEFT_OUT.append("LMS and beta sigmas, for which diffusers wants scipy, which is not installed")
     SPACINGS.remove("use_beta_sigmas")
     SOLVERS.remove("LMSDiscreteScheduler")
 

@@ -3,8 +3,8 @@
  *   text_to_image MODEL PROMPT [--negative TEXT] [--module FILE --sketch PNG] [--controlnet FOLDER --control PNG]
  *                 [--steps N] [--seed N] [--out PNG]
  *
- * MODEL is a diffusers folder or a .safetensors file; a prompt may have weights: a (red:1.3) boot. The sketch is grey
- * and of any size, what the ControlNet follows is RGB and of the image's size.
+ * MODEL is a diffusers folder or a .safetensors file; a prompt may have weights: a (red:1.3) boot. Both PNGs are grey
+ * or RGB; the sketch may have any size, what the ControlNet follows has the image's.
  */
 #include <mcm.h>
 #include <stdio.h>

@@ -25,7 +25,7 @@ class index, whatever the dtype.
 ImagesLike = Union[ImageLike, Sequence[ImageLike]]
 """One image; or several: a list of images, or an array (count, height, width[, channels]).
 
-An array of three axes is one image if the last axis has size 1 or 3, else several.
+An array of three axes is one image if the last axis has size 1, 3 or 4 (which is refused: no alpha), else several.
 """
 
 
@@ -44,7 +44,7 @@ class Images:
             several = [images]
         else:
             array = np.asarray(images)
-            one = array.ndim < 3 or (array.ndim == 3 and array.shape[2] in (1, 3))
+            one = array.ndim < 3 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
             several = [array] if one else list(array)
         self.pixels = [_pixels(image) for image in several]
         structs = (native.Image * len(several))(*map(convert.image, self.pixels))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -89,7 +90,8 @@ def convert_file(source: Path, target: Path) -> None:
 def convert_folder(source: Path, target: Path) -> None:
     """A diffusers folder. Where there are safetensors files already, pickled ones are left out."""
     target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.rglob("*")):
+    below = os.walk(source, followlinks=True)  # as models are opened
+    for path in sorted(Path(folder, name) for folder, folders, files in below for name in (*folders, *files)):
         place = target / path.relative_to(source)
         if path.is_dir():
             place.mkdir(parents=True, exist_ok=True)

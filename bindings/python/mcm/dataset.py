@@ -76,7 +76,8 @@ def _prompt_tensors(
         return tensors
     index = np.asarray(prompt_index)
     if index.dtype.kind not in "iu" or index.shape != (examples,):
-        raise SizeError(f"prompt_index has dtype {index.dtype} and shape {index.shape}, expected integers, ({examples},)")
+        found = f"prompt_index has dtype {index.dtype} and shape {index.shape}"
+        raise SizeError(f"{found}, expected integers, ({examples},)")
     if not (0 <= index.min() and index.max() < count):
         raise InvalidArgument(f"prompt_index has values {index.min()} .. {index.max()}, expected 0 .. {count - 1}")
     return [*tensors, safetensors.Tensor("prompt_index", index, "I32", index.shape)]
@@ -166,7 +167,8 @@ class Dataset(Owner):
         """Write a data set of samples for a latent diffusion model, and open it: the means of the images' latents,
         encoded once, so that training need not do it in each step. Conditions and prompts are taken over.
 
-        progress: as of `Bank.record`, after each example. After Ctrl-C or an exception of `progress` nothing is written.
+        progress: as of `Bank.record`, after each example. After Ctrl-C or an exception of `progress` nothing is
+        written.
         Raises IncompatibleError, SizeError, FormatError, IOFailure, OutOfMemory.
         """
         name = convert.path(path)

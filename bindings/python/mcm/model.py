@@ -111,8 +111,9 @@ def model_options(
 
 
 class Model(Owner):
-    """A pretrained diffusion model: network, noise schedule and scheduler defaults; of a latent diffusion model also its
-    autoencoder, and of one that reads texts also their encoders. A sample is what the network works on: pixels or latents.
+    """A pretrained diffusion model: network, noise schedule and scheduler defaults; of a latent diffusion model also
+    its autoencoder, and of one that reads texts also their encoders. A sample is what the network works on: pixels or
+    latents.
 
     Immutable; any number of threads may use it at the same time. Open it with `Model.open` or `Model.from_files`.
     """
@@ -121,35 +122,18 @@ class Model(Owner):
 
     def __init__(self, handle: Handle) -> None:
         super().__init__(handle)
-        info = native.ModelInfo()
-        lib.mcm_model_get_info(handle, byref(info))
-        self.info = ModelInfo(
-            prediction_type=PREDICTION_TYPES.get(info.prediction_type, "unknown"),
-            width=info.width,
-            height=info.height,
-            channels=info.channels,
-            prediction_channels=info.prediction_channels,
-            num_train_timesteps=info.num_train_timesteps,
-            size_multiple=info.size_multiple,
-            class_input_size=info.class_input_size,
-            class_count=info.class_count,
-            parameter_count=info.parameter_count,
-            memory_bytes=info.memory_bytes,
-            fingerprint=info.fingerprint.decode(),
-            scale=info.scale,
-            image_channels=info.image_channels,
-            text_channels=info.text_channels,
-            pooled_channels=info.pooled_channels,
-            input_channels=info.input_channels,
-            time_id_count=info.time_id_count,
-            encodes_text=bool(info.encodes_text),
-            rounding_error=info.rounding_error,
-        )
+        struct = native.ModelInfo()
+        lib.mcm_model_get_info(handle, byref(struct))
+        values = {name: getattr(struct, name) for name in ModelInfo.__dataclass_fields__}
+        values["prediction_type"] = PREDICTION_TYPES.get(struct.prediction_type, "unknown")
+        values["fingerprint"] = struct.fingerprint.decode()
+        values["encodes_text"] = bool(struct.encodes_text)
+        self.info = ModelInfo(**values)
 
     @classmethod
     def open(cls, path: PathLike, **options: Any) -> Model:
         """Open a diffusers model folder (model_index.json and a folder for each component; safetensors weights), or a
-        .safetensors file in the layout in which Stable Diffusion 1.x, 2.x and XL are handed round.
+        .safetensors file in the layout in which Stable Diffusion 1.x, 2.x and XL and latent diffusion are handed round.
 
         threads: that one call may use, the caller's included; 0 (default): as many as the process may use CPUs.
         Results do not depend on it.

@@ -58,8 +58,8 @@ class Scheduler(Owner):
     kind: "default" (the model's own), "ddpm", "ddim", "pndm", "lms", "euler", "euler_ancestral", "heun",
     "dpm_solver_multistep", "unipc" or "lcm". steps: None for the default (50; DDPM: 1000; LCM: 4); a step is one
     evaluation of the network, so that Heun and PNDM have more than were asked for. eta: DDIM's noise share in [0, 1].
-    options: the scheduler's, by diffusers' names, before those of the model. Belongs to one thread at a time.
-    Raises InvalidArgument, UnsupportedError, FormatError.
+    options: the scheduler's, by diffusers' names, before those of the model. Immutable; any number of threads may use
+    it, each run with a history of its own. Raises InvalidArgument, UnsupportedError, FormatError.
     """
 
     timesteps: npt.NDArray[np.int32]
@@ -153,7 +153,8 @@ class Scheduler(Owner):
         return result
 
     def add_noise(self, timestep: int, x0: npt.ArrayLike, noise: npt.ArrayLike) -> FloatArray:
-        """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep 0 .. num_train_timesteps - 1."""
+        """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep 0 .. num_train_timesteps - 1; for schedulers
+        that keep samples as x_0 + sigma noise (LMS, Euler, Heun), x_0 + sigma_t noise."""
         x = convert.floats(x0)
         z = convert.floats_of_shape("noise", noise, x.shape)
         noisy = np.empty_like(x)

@@ -142,8 +142,8 @@ class Session(Owner):
 
     def set_prompt(self, prompt: PromptLike, negative: Optional[PromptLike] = None) -> None:
         """What a model that reads a text is told, and with guidance what it is led away from: a text, one per image, or
-        a `Prompt`. negative None: the empty text, or zeros in a Stable Diffusion XL that was trained so. Allowed between
-        steps. Raises SizeError, IncompatibleError, StateError, UnsupportedError.
+        a `Prompt`. negative None: the empty text, or zeros in a Stable Diffusion XL that was trained so. Allowed
+        between steps. Raises SizeError, IncompatibleError, StateError, UnsupportedError.
         """
         def encoded(given: PromptLike) -> Prompt:
             return given if isinstance(given, Prompt) else Prompt.encode(self._model, given)
@@ -154,8 +154,8 @@ class Session(Owner):
         )
 
     def set_image(self, images: Optional[ImagesLike]) -> None:
-        """An image to begin from, for the next `seed`: one for the batch or one per image, of the session's image size;
-        None: noise alone. Raises InvalidArgument, SizeError.
+        """An image to begin from, for the next `seed`: one for the batch or one per image, of the session's image size,
+        RGB or grey; None: noise alone. Raises InvalidArgument, SizeError.
         """
         views = Images([] if images is None else images)
         lib.mcm_session_set_image(self._handle, views, len(views.pixels))
@@ -220,7 +220,8 @@ class Session(Owner):
         """Attach a ControlNet, with `weight` (diffusers' controlnet_conditioning_scale), active while begin <= step /
         steps < end. Several add up.
 
-        images: RGB, of the session's image size, one for the batch or one per image. guess: diffusers' guess_mode.
+        images: RGB or grey, of the session's image size, one for the batch or one per image. guess: diffusers'
+        guess_mode.
         Raises IncompatibleError, InvalidArgument, SizeError.
         """
         options = native.AttachOptions(weight=weight, begin=begin, end=end)
@@ -374,7 +375,8 @@ class Attachment:
 
         An array (height, width[, channels]) or the path of a PNG: the same for the whole batch. A list of those, or
         an array (batch, height, width[, channels]): one per image. uint8 is 0 .. 255, float and bool are [0, 1];
-        for a one-hot modality the value is the class index.
+        for a one-hot modality the value is the class index. Grey and RGB images stand for each other: a grey modality
+        is given an RGB image's luminance, as Pillow's convert("L") has it.
         Raises InvalidArgument, SizeError, IncompatibleError; for paths also IOFailure, FormatError.
         """
         if isinstance(images, (str, os.PathLike)):

@@ -58,20 +58,20 @@ def test_models(files, name):
 
 
 SCHEDULER = {
-    "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear", "trained_betas": None,
-    "prediction_type": "epsilon", "timestep_spacing": "leading", "steps_offset": 0, "variance_type": None,
-    "rescale_betas_zero_snr": False, "clip_sample": True, "clip_sample_range": 1.0, "thresholding": False,
-    "use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": True, "sigma_min": None,
-    "sigma_max": 50.0, "interpolation_type": "linear", "timestep_type": "discrete", "final_sigmas_type": "zero",
-    "solver_order": 3, "solver_type": "heun", "algorithm_type": "dpmsolver++", "lower_order_final": True,
-    "euler_at_final": False, "use_lu_lambdas": False, "lambda_min_clipped": -5.1, "predict_x0": True,
-    "disable_corrector": [1], "skip_prk_steps": True, "set_alpha_to_one": False, "original_inference_steps": 50,
-    "timestep_scaling": 10.0,
+    "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear",
+    "trained_betas": None, "prediction_type": "epsilon", "timestep_spacing": "leading", "steps_offset": 0,
+    "variance_type": None, "rescale_betas_zero_snr": False, "clip_sample": True, "clip_sample_range": 1.0,
+    "thresholding": False, "use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": True,
+    "sigma_min": None, "sigma_max": 50.0, "interpolation_type": "linear", "timestep_type": "discrete",
+    "final_sigmas_type": "zero", "solver_order": 3, "solver_type": "heun", "algorithm_type": "dpmsolver++",
+    "lower_order_final": True, "euler_at_final": False, "use_lu_lambdas": False, "lambda_min_clipped": -5.1,
+    "predict_x0": True, "disable_corrector": [1], "skip_prk_steps": True, "set_alpha_to_one": False,
+    "original_inference_steps": 50, "timestep_scaling": 10.0,
 }
 CLASSES = [
     "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
-    "LCMScheduler",
+    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler", "LCMScheduler",
 ]
 
 

@@ -230,12 +230,13 @@ def test_grey_images_are_as_good_as_equal_colours(sd, controlnet):
             session.run()
             results.append(session.result())
     np.testing.assert_array_equal(*results)
-    with mcm.Session(sd, **RUN) as session, pytest.raises(mcm.SizeError, match="4 channels, expected 8 x 8 with 1 or 3"):
-        session.set_image([np.zeros((8, 8, 4), np.uint8)])
+    message = "4 channels, expected 8 x 8 with 1 or 3"
+    with mcm.Session(sd, **RUN) as session, pytest.raises(mcm.SizeError, match=message):
+        session.set_image(np.zeros((8, 8, 4), np.uint8))
 
 
 def test_controlnet_errors(sd, tmp_path):
-    with pytest.raises(mcm.IOFailure):
+    with pytest.raises(mcm.IOFailure, match="config.json: .*, expected a ControlNet's folder"):
         mcm.ControlNet.open(tmp_path)
     wide = mcm.ControlNet.open(write(tmp_path / "wide", controlnet_files(width=16)))  # for a network of another width
     with mcm.Session(sd, **RUN) as session, pytest.raises(mcm.IncompatibleError, match=r"\[16, 16\].*\[8, 8\]"):

@@ -181,6 +181,20 @@ def test_modulator_from_bytes(modulator):
             mcm.Modulator.from_bytes(wrong)
 
 
+def test_sketches_in_colours(model, modulator, x):
+    """Their luminance is taken, as Pillow's convert("L") has it; classes have none."""
+    e = model.predict(x, 800)
+    follow = lambda **conditions: modulator.modulate(model, x, e, 800, conditions)
+    colours = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
+    luminance = ((colours @ np.array([19595, 38470, 7471]) + 32768) >> 16).astype(np.uint8)
+    assert np.array_equal(follow(sketch=colours), follow(sketch=luminance))
+    sketch = mcm.read_png(SKETCH)
+    for grey in (sketch, sketch.astype(np.float32) / 300):
+        assert np.array_equal(follow(sketch=grey[..., None].repeat(3, -1)), follow(sketch=grey))
+    with pytest.raises(mcm.IncompatibleError, match="class indices"):
+        follow(segmentation=mcm.read_png(SEGMENTATION)[..., None].repeat(3, -1))
+
+
 def test_modulate(model, modulator, x):
     e = model.predict(x, 800)
     sketch, classes = mcm.read_png(SKETCH), mcm.read_png(SEGMENTATION)

@@ -290,7 +290,7 @@ def test_two_attachments(model, modulator):
         first.detach()
 
 
-def test_conditions(model, modulator):
+def test_conditions(model, modulator, tmp_path):
     with session(model) as run:
         attachment = run.attach(modulator)
         absent = finish(run)
@@ -299,6 +299,9 @@ def test_conditions(model, modulator):
         attachment.set_condition("sketch", mcm.read_png(SKETCH))
         assert np.array_equal(finish(run), sketched)
         attachment.set_condition("sketch", [mcm.read_png(SKETCH) / 255])
+        assert np.array_equal(finish(run), sketched)
+        mcm.write_png(tmp_path / "rgb.png", mcm.read_png(SKETCH)[..., None].repeat(3, -1))
+        attachment.set_condition("sketch", tmp_path / "rgb.png")
         assert np.array_equal(finish(run), sketched)
         attachment.set_condition("segmentation", str(SEGMENTATION))
         both = finish(run)

@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     mcm.write_png(root / "sketch.png", SKETCH.repeat(2, axis=0))  # of any size
     mcm.write_png(root / "other.png", 255 - SKETCH)
     mcm.write_png(root / "control.png", IMAGES[0])
+    mcm.write_png(root / "alpha.png", np.zeros((8, 8, 4), np.uint8))
     subprocess.run(
         [
             os.environ.get("CC", "cc"), "-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{REPOSITORY / 'include'}",
@@ -94,7 +95,7 @@ def test_one_file_draws_as_the_folder(folder, tmp_path):
         (("nowhere", "a cat"), ("nowhere", "No such file")),
         ((FASHION / "base", "a cat"), ("no text encoder",)),
         (("model", "a cat", *MODULE[:1], "sketch.png", *MODULE[2:]), ("sketch.png", "safetensors")),
-        (("model", "a cat", *MODULE[:3], "control.png"), ("control.png", "RGB")),
+        (("model", "a cat", *MODULE[:3], "alpha.png"), ("alpha.png", "with alpha")),
         (("model", "a cat", *MODULE[:3], "nowhere.png"), ("nowhere.png",)),
         (("model", "a cat", *MODULE[:2]), ("--module and --sketch",)),
         (("model", "a cat", *CONTROLNET[:3], "sketch.png"), ("8 x 16", "8 x 8")),
