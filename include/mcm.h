@@ -555,8 +555,8 @@ typedef struct mcm_session_options {
                                less stays closer to the image. Default 1: all */
     float guidance_scale;   /* s in e = e_u + s (e_c - e_u), where e_c is predicted with the prompt and e_u with the
                                negative one; 1: e_c alone, half the work; 0 (default): that of diffusers' pipeline, 7.5,
-                               5 for Stable Diffusion XL, 8.5 for consistency models. Without effect where no text is
-                               read */
+                               5 for Stable Diffusion XL unless it is one for inpainting, 8.5 for consistency models.
+                               Without effect where no text is read */
     float guidance_rescale; /* share of e_c's standard deviation that e gets back (Lin et al. 2023), in [0, 1];
                                default 0 */
     int32_t modulate;       /* MCM_MODULATE_*: where modules act */

@@ -27,17 +27,17 @@ public func encodeCondition(
 ) throws {
     let title = "condition \"\(name)\""
     let sides = 1...ImageView.sizeLimit
-    guard sides.contains(width), sides.contains(height), channels >= 1, pixelStride >= channels else {
+    let planes = encoding == .grey ? 1 : encoding == .rgb ? 3 : max(1, channels)
+    guard sides.contains(width), sides.contains(height), channels == planes, pixelStride >= channels else {
         throw MCMError(
             .invalidArgument,
             "\(title): \(channels) planes of \(width) x \(height) with pixel stride \(pixelStride) are impossible")
     }
-    let planes = encoding == .oneHot ? channels : encoding == .rgb ? 3 : 1
-    guard image.channels == 1 || (image.channels == 3 && encoding != .oneHot), channels == planes else {
+    guard image.channels == 1 || (image.channels == 3 && encoding != .oneHot) else {
         throw MCMError(
             .incompatible,
-            "\(title): an image of \(image.channels) channels for \(channels) planes, expected "
-                + (encoding == .oneHot ? "1 channel of class indices" : "1 or 3 channels") + " for \(planes) planes")
+            "\(title): an image of \(image.channels) channels, expected "
+                + (encoding == .oneHot ? "1 of class indices" : "1 or 3"))
     }
     if encoding == .oneHot {
         try checkLabels(image, classes: channels, title)

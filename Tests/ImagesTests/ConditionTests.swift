@@ -107,17 +107,15 @@ struct ConditionTests {
         }
         let rgb: [UInt8] = [1, 2, 3]
         let rgba: [UInt8] = [1, 2, 3, 4]
-        expectFailure(
-            .incompatible, "an image of 3 channels for 3 planes, expected 1 channel of class indices for 3 planes"
-        ) {
+        expectFailure(.incompatible, "an image of 3 channels, expected 1 of class indices") {
             try encode(rgb, 1, 1, channels: 3, as: .oneHot, planes: 3)
         }
         for (encoding, planes) in [(ConditionEncoding.rgb, 3), (.grey, 1)] {
-            expectFailure(.incompatible, "4 channels for \(planes) planes, expected 1 or 3 channels for") {
+            expectFailure(.incompatible, "4 channels, expected 1 or 3") {
                 try encode(rgba, 1, 1, channels: 4, as: encoding, planes: planes)
             }
         }
-        expectFailure(.incompatible, "2 planes") { try encode([1] as [UInt8], 1, 1, as: .grey, planes: 2) }
+        expectFailure(.invalidArgument, "2 planes") { try encode([1] as [UInt8], 1, 1, as: .grey, planes: 2) }
         expectFailure(.invalidArgument, "impossible") {
             try encode([1] as [UInt8], 1, 1, as: .grey, planes: 1, pixelStride: 0)
         }

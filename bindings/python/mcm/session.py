@@ -294,7 +294,7 @@ class Session(Owner):
         Raises StateError if steps are left.
         """
         if not self.done:
-            raise StateError(f"{self.steps_done} of {self.steps} steps are done")
+            raise StateError(f"{self.steps_done} of {self.steps} steps are done, expected all")
         return self._decode(native.DECODE_SAMPLE)
 
 
