@@ -8,6 +8,7 @@
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
 #                   in $(BENCH_PYTHON), a quiet machine, three hours)
 #   make install    PREFIX=/usr/local DESTDIR=
+#   make abi-check  compare the header with the last release's ABI; make abi writes that anew
 
 VERSION := 0.1.0
 ABI     := 1
@@ -24,7 +25,8 @@ VENV    := build/venv
 LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
-.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python
+.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python \
+	abi abi-check
 
 all: $(LIBRARY)
 
@@ -47,7 +49,7 @@ demo: build/demo
 	build/demo examples/fashion build/demo.png
 	@echo "The picture is build/demo.png."
 
-test: test-swift test-abi test-python
+test: test-swift test-abi test-python abi-check
 
 test-swift: setup
 	$(SWIFT) test -c release -Xswiftc -enable-testing
@@ -65,6 +67,14 @@ $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q -e 'bindings/python[test,train]'
 	@touch $@
+
+# The ABI: packaging/README.md.
+abi:
+	tools/abi.sh dump packaging/abi/libmcm.abi
+
+abi-check: all
+	tools/abi.sh check packaging/abi/libmcm.abi $(LIBRARY)
+	packaging/abi/test.sh
 
 parity: all
 	$(PARITY_PYTHON) Tests/parity/parity.py --library build/libmcm.so
