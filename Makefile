@@ -7,7 +7,11 @@
 #                   $(PARITY_PYTHON))
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
 #                   in $(BENCH_PYTHON), a quiet machine, three hours)
-#   make install    PREFIX=/usr/local DESTDIR=
+#   make install    PREFIX=/usr/local DESTDIR=; make uninstall, with the same
+#   make dist       dist/libmcm-VERSION.tar.gz, sources; make dist-binary, what `make install` installs
+#   make deb        dist/*.deb: libmcm1, libmcm-dev, mcm-tools, python3-mcm
+#   make test-packages  try these as a new user would, in a clean Debian (as root, ten minutes)
+#   make release-check  whether this commit can be released
 #   make abi-check  compare the header with the last release's ABI; make abi writes that anew
 
 VERSION := 0.1.0
@@ -26,7 +30,7 @@ LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
 .PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python \
-	abi abi-check
+	abi abi-check test-install dist dist-binary deb test-packages release-check
 
 all: $(LIBRARY)
 
@@ -49,7 +53,7 @@ demo: build/demo
 	build/demo examples/fashion build/demo.png
 	@echo "The picture is build/demo.png."
 
-test: test-swift test-abi test-python abi-check
+test: test-swift test-abi test-python abi-check test-install
 
 test-swift: setup
 	$(SWIFT) test -c release -Xswiftc -enable-testing
@@ -68,7 +72,27 @@ $(VENV)/ready: bindings/python/pyproject.toml
 	$(VENV)/bin/pip install -q -e 'bindings/python[test,train]'
 	@touch $@
 
-# The ABI: packaging/README.md.
+# Packages: packaging/README.md.
+test-install: all
+	packaging/test-install.sh
+	packaging/version.sh
+
+dist:
+	packaging/dist.sh $(VERSION)
+
+dist-binary: all
+	packaging/dist-binary.sh $(VERSION)
+
+deb: all
+	packaging/deb.sh
+
+test-packages: dist dist-binary deb
+	packaging/test-dist.sh $(VERSION)
+	packaging/test-chroot.sh
+
+release-check: abi-check
+	packaging/release-check.sh
+
 abi:
 	tools/abi.sh dump packaging/abi/libmcm.abi
 
@@ -90,10 +114,14 @@ install: all
 	ln -sf libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' tools/mcm.pc.in \
 		> $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
+	install -d $(DESTDIR)$(PREFIX)/share/doc/mcm
+	install -m 644 LICENSE THIRD-PARTY.md $(DESTDIR)$(PREFIX)/share/doc/mcm
+	@$(if $(DESTDIR),,packaging/ldconfig.sh $(LIBDIR)/libmcm.so.$(ABI))
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/include/mcm.h $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION) \
 		$(DESTDIR)$(LIBDIR)/libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm
 
 clean:
-	rm -rf .build build
+	rm -rf .build build dist

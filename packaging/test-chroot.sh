@@ -1,0 +1,115 @@
+#!/bin/sh
+# The Debian packages of dist/, tried as a new user would: in a clean Debian each is installed by apt alone, and an
+# example of it draws; the pictures must be the same. Then all are purged, and nothing may be left.
+#
+#   test-chroot.sh [FOLDER]   as root. The system is made in FOLDER (default build/chroot) and removed afterwards.
+set -eu
+cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo "error: debootstrap and chroot need root" >&2; exit 1; }
+chroot=$(realpath -m "${1:-build/chroot}")
+[ ! -e "$chroot" ] || { echo "error: $chroot exists already" >&2; exit 1; }
+command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
+mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Release: bookworm' 2>/dev/null | head -n 1)
+log=$PWD/build/chroot.log
+passed=0 failed=0
+
+finish() {
+    umount "$chroot/proc" 2>/dev/null || true
+    # A mount that is still there is not walked into.
+    rm -rf --one-file-system "$chroot"
+}
+trap finish EXIT
+trap 'exit 1' INT TERM
+
+# inside COMMAND...: as root in the new system. user COMMAND...: as someone who may write to /pictures and their home.
+inside() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C DEBIAN_FRONTEND=noninteractive \
+    ${http_proxy:+http_proxy=$http_proxy} chroot "$chroot" "$@"; }
+user() { env -i PATH=/usr/bin:/bin:/usr/sbin HOME=/home/user LC_ALL=C.UTF-8 chroot --userspec=user "$chroot" \
+    sh -c 'cd && "$@"' sh "$@"; }
+# check NAME COMMAND...: the command's output is shown if it fails.
+check() {
+    name=$1
+    shift
+    if "$@" > "$log" 2>&1; then
+        echo "ok   $name"
+        passed=$((passed + 1))
+    else
+        cat "$log"
+        echo "FAIL $name"
+        failed=$((failed + 1))
+    fi
+}
+install_packages() { inside apt-get install -y -qq --no-install-recommends "$@"; }
+
+# The repository: apt resolves among Debian's packages and ours.
+debootstrap --variant=minbase bookworm "$chroot" "${mirror:-http://deb.debian.org/debian}" > "$log" || { cat "$log"; exit 1; }
+mount -t proc proc "$chroot/proc"
+mkdir "$chroot/packages"
+cp dist/*.deb "$chroot/packages"
+(cd "$chroot/packages" && dpkg-scanpackages --multiversion . > Packages 2> /dev/null)
+echo 'deb [trusted=yes] file:/packages ./' > "$chroot/etc/apt/sources.list.d/packages.list"
+inside apt-get update -qq
+inside useradd --create-home user
+mkdir "$chroot/pictures"
+cp -r examples/fashion "$chroot/home/user/fashion"
+inside chown -R user /pictures /home/user
+
+# Python, with what it asks for and nothing else.
+check "python3-mcm is installed" install_packages python3-mcm
+check "it is a Python package of its version" user python3 -c "
+import importlib.metadata, mcm
+assert importlib.metadata.version('mcm') == mcm.__version__, mcm.__version__
+assert mcm.__file__.startswith('/usr/lib/python3/'), mcm.__file__"
+check "the Python example draws" user python3 /usr/share/doc/python3-mcm/examples/session.py fashion \
+    /pictures/python.png 7
+inside apt-get purge -y -qq --auto-remove python3-mcm libmcm1 > "$log" 2>&1
+
+# The command line.
+if [ -e "$chroot"/packages/mcm-tools_*.deb ]; then
+    check "mcm-tools is installed" install_packages mcm-tools
+    check "mcm tells its version" user mcm --version
+    check "mcm generate draws" user mcm generate fashion/base --module fashion/module.mcm.safetensors \
+        --condition sketch=fashion/conditions/00_sketch.png \
+        --condition segmentation=fashion/conditions/00_segmentation.png \
+        --scheduler ddim --steps 25 --seed 7 --out /pictures/tools.png
+    check "there is a man page" test -e "$chroot/usr/share/man/man1/mcm.1.gz"
+    inside apt-get purge -y -qq --auto-remove mcm-tools > "$log" 2>&1
+fi
+
+# C, and C++ if its header is there, as the documentation says it.
+check "libmcm-dev is installed" install_packages libmcm-dev gcc g++ libc6-dev make pkg-config
+check "pkg-config knows it" user pkg-config --print-errors --exact-version "$(sed -n 's/^VERSION *:= *//p' Makefile)" mcm
+check "the C examples are built" user sh -c 'cp -r /usr/share/doc/libmcm-dev/examples . && make -C examples/c'
+for program in session generate own_loop; do
+    check "the C example $program draws" user examples/c/$program examples/fashion /pictures/c_$program.png 7
+done
+if [ -e "$chroot/usr/include/mcm.hpp" ]; then
+    check "the C++ examples are built" user make -C examples/cpp
+    check "the C++ example draws" user examples/cpp/session examples/fashion /pictures/cpp.png 7
+    check "cmake is installed" install_packages cmake
+    check "find_package(mcm) finds it" user sh -c \
+        'cmake -S examples/cpp -B cpp-build && cmake --build cpp-build && find cpp-build -name session -type f'
+fi
+
+# The pictures: the command line's has its recipe beside the pixels, so it is read.
+cd "$chroot/pictures"
+for picture in *.png; do
+    [ "$picture" = tools.png ] || check "$picture is c_session.png" cmp c_session.png "$picture"
+done
+cd - > /dev/null
+if [ -e "$chroot/pictures/tools.png" ]; then
+    check "python3-mcm beside the others" install_packages python3-mcm mcm-tools
+    check "tools.png has the pixels of c_session.png" user python3 -c "
+import mcm, numpy
+numpy.testing.assert_array_equal(mcm.read_png('/pictures/tools.png'), mcm.read_png('/pictures/c_session.png'))"
+fi
+
+# No trace. Everything that we install has mcm in its path.
+check "all are purged" inside sh -c 'apt-get purge -y -qq $(dpkg-query -W -f "\${Package} " "*mcm*")'
+check "dpkg knows none of them" sh -c "! chroot '$chroot' dpkg-query -W '*mcm*' 2>/dev/null | grep ."
+check "nothing is left" sh -c "! find '$chroot' -xdev -path '$chroot/home' -prune -o -path '$chroot/packages' -prune -o \
+    -path '$chroot/proc' -prune -o -path '*mcm*' -print | sed 's|^$chroot||' | grep -v '^/var/log/' | grep mcm"
+check "the loader knows no libmcm" sh -c "! chroot '$chroot' ldconfig -p | grep mcm"
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
