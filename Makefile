@@ -70,6 +70,7 @@ test-docs: all $(VENV)/ready
 	$(VENV)/bin/python Tests/docs/test_reference.py
 	$(VENV)/bin/python Tests/docs/test_links.py
 	$(VENV)/bin/python Tests/docs/run.py
+	$(VENV)/bin/python Tests/docs/test_blocks.py
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
