@@ -66,6 +66,13 @@ class LinkTests(unittest.TestCase):
             if path != "README.md":
                 self.assertIn(f"]({path})", index)
 
+    def test_sources_that_pages_name_are_there(self):
+        sources = {path.relative_to(ROOT / "Sources").as_posix() for path in ROOT.glob("Sources/**/*.swift")}
+        names = sources | {source.split("/")[-1] for source in sources}
+        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
+            for name in re.findall(r"`([\w/+]+\.swift)`", page.read_text()):
+                self.assertIn(name, names, page)
+
     def test_what_leads_nowhere_is_found(self):
         page = ROOT / "build" / "docs" / "links.md"
         page.parent.mkdir(parents=True, exist_ok=True)
