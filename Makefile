@@ -3,6 +3,7 @@
 #   make            build/libmcm.so
 #   make demo       draw garments that follow sketches and label maps: build/demo.png
 #   make test       all tests
+#   make docs       docs/reference.md from include/mcm.h
 #   make parity     compare with an installed diffusers (Python with torch, diffusers and transformers in
 #                   $(PARITY_PYTHON))
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
@@ -30,7 +31,7 @@ LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
 .PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python \
-	abi abi-check test-install dist dist-binary deb test-packages release-check
+	abi abi-check test-install dist dist-binary deb test-packages release-check docs test-docs
 
 all: $(LIBRARY)
 
@@ -53,7 +54,7 @@ demo: build/demo
 	build/demo examples/fashion build/demo.png
 	@echo "The picture is build/demo.png."
 
-test: test-swift test-abi test-python abi-check test-install
+test: test-swift test-abi test-python abi-check test-install test-docs
 
 test-swift: setup
 	$(SWIFT) test -c release -Xswiftc -enable-testing
@@ -66,6 +67,16 @@ test-abi: all
 
 test-python: all $(VENV)/ready
 	$(VENV)/bin/python -m pytest -q bindings/python/tests
+
+docs:
+	$(PYTHON) tools/reference.py
+
+# Programs of the pages are built and run: Tests/docs/README.md.
+test-docs: all $(VENV)/ready
+	$(VENV)/bin/python Tests/docs/test_reference.py
+	$(VENV)/bin/python Tests/docs/test_links.py
+	$(VENV)/bin/python Tests/docs/run.py
+	$(VENV)/bin/python Tests/docs/test_blocks.py
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)

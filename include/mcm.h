@@ -46,6 +46,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The version of this header; mcm_version has the library's. */
 #define MCM_VERSION_MAJOR 0
 #define MCM_VERSION_MINOR 1
 #define MCM_VERSION_PATCH 0
@@ -60,9 +61,10 @@ extern "C" {
  * Status and errors
  * ------------------------------------------------------------------------------------------------------------- */
 
+/* What became of a call: one of the numbers below. */
 typedef int32_t mcm_status;
 
-#define MCM_OK 0
+#define MCM_OK 0 /* the call did what it says */
 /* Misuse by the caller. */
 #define MCM_ERROR_INVALID_ARGUMENT 1 /* NULL, out of range, not finite, unknown enum value */
 #define MCM_ERROR_STRUCT_SIZE 2      /* struct_size is not one that this library knows */
@@ -153,8 +155,11 @@ void mcm_rng_free(mcm_rng *rng);
  * smaller than the image in each direction. Widths and heights are a sample's, where they do not say that they are an
  * image's. */
 typedef struct mcm_model mcm_model;
-typedef struct mcm_prompt mcm_prompt; /* see Prompts */
+/* What a model's text encoders make of one or more texts (diffusers' prompt_embeds), see Prompts. Immutable, shared by
+ * threads; it may outlive its model. */
+typedef struct mcm_prompt mcm_prompt;
 
+/* How a model or a ControlNet is opened. */
 typedef struct mcm_model_options {
     uint32_t struct_size;
     uint32_t threads; /* threads that one call may use, the caller's included; 0 (default): as many as the process
@@ -200,10 +205,12 @@ typedef struct mcm_memory_file {
 mcm_status mcm_model_open_memory(const mcm_memory_file *files, size_t file_count, const mcm_model_options *options,
                                  mcm_model **out);
 
+/* What a network predicts: the noise, x_0, or v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0. */
 #define MCM_PREDICTION_EPSILON 1
 #define MCM_PREDICTION_SAMPLE 2
 #define MCM_PREDICTION_V 3
 
+/* What a model is. */
 typedef struct mcm_model_info {
     uint32_t struct_size;
     int32_t prediction_type;      /* MCM_PREDICTION_* */
@@ -262,7 +269,7 @@ mcm_status mcm_model_predict(const mcm_model *model, uint32_t batch, uint32_t wi
                              const float *sample, size_t count, const float *timesteps, const float *class_input,
                              size_t class_input_count, float *prediction, size_t prediction_count);
 
-/* The same for a network that reads more. */
+/* What a network may read beside samples and timesteps. */
 typedef struct mcm_predict_options {
     uint32_t struct_size;
     uint32_t class_input_count; /* as in mcm_model_predict */
@@ -276,8 +283,9 @@ typedef struct mcm_predict_options {
 #define MCM_PREDICT_OPTIONS_INIT {sizeof(mcm_predict_options), 0, NULL, NULL, NULL, NULL, 0}
 void mcm_predict_options_init(mcm_predict_options *options, uint32_t struct_size);
 
-/*   sample        (batch, input_channels, height, width), count floats in all
- * The rest is as in mcm_model_predict. Errors: also STATE (no prompt), INCOMPATIBLE (a prompt for another model). */
+/* mcm_model_predict for a network that reads more.
+ *   sample        (batch, input_channels, height, width), count floats in all
+ * The rest is as there. Errors: also STATE (no prompt), INCOMPATIBLE (a prompt for another model). */
 mcm_status mcm_model_predict_with(const mcm_model *model, uint32_t batch, uint32_t width, uint32_t height,
                                   const float *sample, size_t count, const float *timesteps,
                                   const mcm_predict_options *options, float *prediction, size_t prediction_count);
@@ -301,8 +309,7 @@ void mcm_model_free(mcm_model *model);
  * Prompts
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* What a model's text encoders make of one or more texts (diffusers' prompt_embeds). Immutable, shared by threads; it
- * may outlive its model. */
+/* How texts are read. */
 typedef struct mcm_prompt_options {
     uint32_t struct_size;
     uint32_t clip_skip; /* layers of the text encoders that are left out at their end, as in diffusers; default 0 */
@@ -328,6 +335,7 @@ mcm_status mcm_prompt_create(uint32_t count, uint32_t tokens, uint32_t channels,
                              size_t state_count, uint32_t pooled_channels, const float *pooled, size_t pooled_count,
                              mcm_prompt **out);
 
+/* What a prompt holds. */
 typedef struct mcm_prompt_info {
     uint32_t struct_size;
     uint32_t count;    /* texts */
@@ -374,6 +382,7 @@ mcm_status mcm_modulator_open(const char *path, mcm_modulator **out);
 /* The same from memory; data may be released afterwards. */
 mcm_status mcm_modulator_open_memory(const void *data, size_t size, mcm_modulator **out);
 
+/* What a module is, and what it was trained on. */
 typedef struct mcm_modulator_info {
     uint32_t struct_size;
     uint32_t modality_count;
@@ -386,15 +395,18 @@ typedef struct mcm_modulator_info {
 void mcm_modulator_info_init(mcm_modulator_info *info, uint32_t struct_size);
 mcm_status mcm_modulator_get_info(const mcm_modulator *modulator, mcm_modulator_info *info);
 
+/* How an image becomes planes. */
 #define MCM_ENCODING_GREY 1    /* one plane, value in [0, 1]; of an RGB image its luminance (ITU-R BT.601, as Pillow's
                                   convert("L")) */
 #define MCM_ENCODING_RGB 2     /* three planes, values in [0, 1]; a grey image stands for all three */
 #define MCM_ENCODING_ONE_HOT 3 /* class index per pixel -> one plane per class */
 
-#define MCM_RESIZE_NEAREST 1
-#define MCM_RESIZE_AREA 2
-#define MCM_RESIZE_BILINEAR 3
+/* How an image of another size becomes one of the sample's. */
+#define MCM_RESIZE_NEAREST 1  /* the pixel under the centre of a target pixel */
+#define MCM_RESIZE_AREA 2     /* the mean of the pixels under a target pixel */
+#define MCM_RESIZE_BILINEAR 3 /* antialiased when shrinking */
 
+/* One of the kinds of condition that a module follows. */
 typedef struct mcm_modality_info {
     uint32_t struct_size;
     uint32_t channels; /* planes: 1, 3 or the number of classes */
@@ -474,6 +486,7 @@ mcm_status mcm_scheduler_create(const mcm_model *model, int32_t kind, uint32_t s
 mcm_status mcm_scheduler_create_with_options(const mcm_model *model, int32_t kind, uint32_t steps, float eta,
                                              const char *options, mcm_scheduler **out);
 
+/* What a loop of the caller's own must know about a run. */
 typedef struct mcm_scheduler_info {
     uint32_t struct_size;
     uint32_t steps;         /* of the run: evaluations of the network */
@@ -485,6 +498,7 @@ typedef struct mcm_scheduler_info {
 void mcm_scheduler_info_init(mcm_scheduler_info *info, uint32_t struct_size);
 mcm_status mcm_scheduler_get_info(const mcm_scheduler *scheduler, mcm_scheduler_info *info);
 
+/* What it must know about one step. */
 typedef struct mcm_step_info {
     uint32_t struct_size;
     float timestep;      /* what the network and modules are told; a fraction with some spacings */
@@ -493,7 +507,7 @@ typedef struct mcm_step_info {
 } mcm_step_info;
 #define MCM_STEP_INFO_INIT {sizeof(mcm_step_info), 0.0f, 0.0f, 0}
 void mcm_step_info_init(mcm_step_info *info, uint32_t struct_size);
-/* What a loop of the caller's own must know about one step. step: 0 .. steps - 1. */
+/* step: 0 .. steps - 1. */
 mcm_status mcm_scheduler_get_step(const mcm_scheduler *scheduler, uint32_t step, mcm_step_info *info);
 
 /* *count receives the number of steps; timesteps, if not NULL, receives them (capacity >= the number), rounded to whole
@@ -540,9 +554,11 @@ void mcm_scheduler_free(mcm_scheduler *scheduler);
 /* One run of sampling over a batch. */
 typedef struct mcm_session mcm_session;
 
+/* Where modules act on a model that reads a text. */
 #define MCM_MODULATE_GUIDED 0      /* on the guided prediction: one call of a module per step */
 #define MCM_MODULATE_CONDITIONAL 1 /* on the prediction with the prompt, before guidance */
 
+/* What is sampled, and how. */
 typedef struct mcm_session_options {
     uint32_t struct_size;
     uint32_t batch;         /* images, default 1 */
@@ -606,6 +622,7 @@ mcm_status mcm_session_set_time_ids(mcm_session *session, const float *time_ids,
 /* Class input of a model that takes one: (batch, class_input_size) floats, copied. */
 mcm_status mcm_session_set_class_input(mcm_session *session, const float *values, size_t count);
 
+/* How strongly, and in which part of the run, a module or ControlNet acts. */
 typedef struct mcm_attach_options {
     uint32_t struct_size;
     float weight;       /* w in e' = e + sum_i w_i (M_i(x, e, t, y_i) - e), default 1; any finite number */
@@ -651,6 +668,7 @@ mcm_status mcm_session_clear_condition(mcm_session *session, uint32_t id, const 
  * result is not finite, since the sample, a condition or a weight is too large. */
 mcm_status mcm_session_step(mcm_session *session);
 
+/* Where a run is. */
 typedef struct mcm_session_state {
     uint32_t struct_size;
     uint32_t step;      /* steps done; 0 after seeding */
@@ -674,6 +692,7 @@ mcm_status mcm_session_set_sample(mcm_session *session, const float *sample, siz
 /* Copies the x_0 that the last step predicted. MCM_ERROR_STATE before the first step. */
 mcm_status mcm_session_get_x0(const mcm_session *session, float *x0, size_t count);
 
+/* What mcm_session_decode makes an image of. */
 #define MCM_DECODE_SAMPLE 0 /* x_t: the result, when done */
 #define MCM_DECODE_X0 1     /* the predicted x_0 */
 #define MCM_DECODE_PREVIEW 2 /* the predicted x_0 at once: of latents a linear map to colours, of the sample's size */
@@ -709,6 +728,7 @@ typedef struct mcm_attachment {
 #define MCM_ATTACHMENT_INIT {sizeof(mcm_attachment), 0, NULL, NULL, NULL}
 void mcm_attachment_init(mcm_attachment *attachment, uint32_t struct_size);
 
+/* All of a run, for mcm_generate. */
 typedef struct mcm_generate_options {
     uint32_t struct_size;
     uint32_t seed_count;                /* 1 or the batch size, see mcm_session_seed */
@@ -764,6 +784,7 @@ typedef struct mcm_dataset mcm_dataset;
  * Errors: IO, FORMAT, UNSUPPORTED. */
 mcm_status mcm_dataset_open(const char *path, mcm_dataset **out);
 
+/* What a data set holds. */
 typedef struct mcm_dataset_info {
     uint32_t struct_size;
     uint32_t width, height, channels; /* of an example */
@@ -794,6 +815,7 @@ void mcm_dataset_free(mcm_dataset *dataset);
  * loading it. Immutable, shared by threads. */
 typedef struct mcm_bank mcm_bank;
 
+/* Which predictions are recorded. */
 typedef struct mcm_bank_options {
     uint32_t struct_size;
     uint32_t batch;          /* records made at a time, 1..65536; default 16. They do not depend on it. */
@@ -822,6 +844,7 @@ mcm_status mcm_bank_record(const mcm_model *model, const mcm_dataset *dataset, c
  * Errors: IO, FORMAT (damaged, or cut short), UNSUPPORTED. */
 mcm_status mcm_bank_open(const char *path, mcm_bank **out);
 
+/* What a bank holds. */
 typedef struct mcm_bank_info {
     uint32_t struct_size;
     uint32_t width, height, channels;
@@ -849,6 +872,7 @@ typedef struct mcm_trainer mcm_trainer;
 #define MCM_TIMESTEPS_UNIFORM 1  /* evenly; errors are weighted */
 #define MCM_TIMESTEPS_WEIGHTED 2 /* in proportion to the weighting; errors are not weighted then */
 
+/* How a module is trained. */
 typedef struct mcm_trainer_options {
     uint32_t struct_size;
     uint32_t warmup_steps;  /* in which the learning rate rises from 0, at most total_steps; default 200 */
@@ -894,6 +918,7 @@ mcm_status mcm_trainer_create(const mcm_model *model, const mcm_bank *bank, cons
 mcm_status mcm_trainer_create_from(const mcm_model *model, const mcm_bank *bank, const char *path,
                                    const mcm_trainer_options *options, mcm_trainer **out);
 
+/* What may change when a trainer goes on. */
 typedef struct mcm_resume_options {
     uint32_t struct_size;
     uint32_t threads;     /* as in mcm_model_options; only for a trainer without a model */
@@ -1004,6 +1029,7 @@ void mcm_parameter_info_init(mcm_parameter_info *info, uint32_t struct_size);
 /* index: 0 .. mcm_trainer_state.tensor_count - 1. */
 mcm_status mcm_trainer_get_parameter(const mcm_trainer *trainer, uint32_t index, mcm_parameter_info *info);
 
+/* How far a trainer is. */
 typedef struct mcm_trainer_state {
     uint32_t struct_size;
     uint32_t modality_count;
@@ -1022,6 +1048,7 @@ mcm_status mcm_trainer_get_state(const mcm_trainer *trainer, mcm_trainer_state *
 /* What the module follows; index: 0 .. modality_count - 1. */
 mcm_status mcm_trainer_get_modality(const mcm_trainer *trainer, uint32_t index, mcm_modality_info *info);
 
+/* Which losses mcm_trainer_get_losses averages. */
 #define MCM_LOSSES_TIMESTEP 1 /* of a tenth of the timesteps, index 0..9 */
 #define MCM_LOSSES_GIVEN 2    /* of examples that had modality `index` */
 #define MCM_LOSSES_WITHHELD 3 /* of those that did not */
@@ -1053,6 +1080,7 @@ mcm_status mcm_trainer_write_modulator(const mcm_trainer *trainer, const char *p
  * losses, and reset those, nothing else. Nonzero cancels. */
 typedef int32_t (*mcm_train_progress)(void *user, mcm_trainer *trainer, const mcm_train_report *report);
 
+/* How mcm_trainer_train goes through a data set. */
 typedef struct mcm_train_options {
     uint32_t struct_size;
     uint32_t batch;        /* examples accumulated at a time; default 64 */

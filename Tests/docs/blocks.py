@@ -1,0 +1,70 @@
+"""The fenced code blocks of a markdown page, and what the comments above them say."""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN = {"c", "cpp", "python", "rust", "sh", "swift"}
+SHOWN = {"cmake", "diff", "json", "make", "text", "toml"}  # not programs
+
+
+class PageError(Exception):
+    """One line: where, what was found, what was expected."""
+
+
+@dataclass
+class Block:
+    page: str  # path in the repository
+    line: int  # of the first line of code, from 1
+    language: str
+    code: str
+    not_run: str | None = None  # <!-- not run: REASON -->
+    file: str | None = None  # <!-- file: NAME -->: the code is written there, for commands below
+
+    @property
+    def place(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks(page: str, text: str) -> list[Block]:
+    found: list[Block] = []
+    lines = text.split("\n")
+    above = ""  # the last line before the fence that is not blank
+    i = 0
+    while i < len(lines):
+        opening = re.match(r"( *)(`{3,}|~{3,})\s*(\S*)\s*$", lines[i])
+        if not opening:
+            above = lines[i].strip() or above
+            i += 1
+            continue
+        indent, fence, language = opening.groups()
+        end = next((j for j in range(i + 1, len(lines)) if re.match(rf" *{fence}+\s*$", lines[j])), None)
+        place = f"{page}:{i + 1}"
+        if end is None:
+            raise PageError(f"{place}: the code block has no end, expected {fence}")
+        if language not in RUN | SHOWN:
+            raise PageError(f"{place}: the code block's language is {language!r}, expected one of "
+                            + ", ".join(sorted(RUN | SHOWN)))
+        code = "\n".join(line.removeprefix(indent) for line in lines[i + 1 : end]) + "\n"
+        block = Block(page, i + 2, language, code)
+        comment = re.fullmatch(r"<!-- (not run|file): *(.*?) *-->", above)
+        if comment and not comment[2]:
+            raise PageError(f"{place}: <!-- {comment[1]}: --> says nothing, expected "
+                            + ("a reason" if comment[1] == "not run" else "a file's name"))
+        if comment and comment[1] == "not run":
+            block.not_run = comment[2]
+        elif comment:
+            block.file = comment[2]
+        elif above.startswith("<!--") and re.search(r"not.?run|file:", above):
+            raise PageError(f"{place}: above it is {above!r}, expected <!-- not run: REASON --> or <!-- file: NAME -->")
+        found.append(block)
+        above = ""
+        i = end + 1
+    for index, block in enumerate(found):
+        if block.file and Path(block.file).name != block.file:
+            raise PageError(f"{block.place}: the file's name is {block.file!r}, expected one without folders")
+        later = [b for b in found[index + 1 :] if b.language == "sh" and not b.not_run and b.file is None]
+        if block.file and not any(block.file in b.code for b in later):
+            raise PageError(f"{block.place}: nothing below uses {block.file}, expected an sh block that does")
+    return found

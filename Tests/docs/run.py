@@ -1,0 +1,101 @@
+"""Runs the code blocks of README.md, docs/ and bindings/*/README.md: Tests/docs/README.md says how.
+
+  python3 Tests/docs/run.py [PAGE ...]
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import hosts
+from blocks import Block, PageError, blocks
+from hosts import HOSTS, PREFIX, ROOT, WORK, Failed, Missing
+
+os.environ["MCM_LIBRARY"] = str(ROOT / "build" / "libmcm.so.1")  # not an installed one
+
+from supplies import supply  # noqa: E402
+
+
+def pages() -> list[str]:
+    found = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("bindings/*/README.md")]
+    return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+def jobs(parsed: list[Block]) -> list[list[Block]]:
+    """Programs and commands in order. Parts that are no programs of their own make one for the page and language,
+    which runs where its last part stands."""
+    alone, parts = [], {}
+    for position, block in enumerate(parsed):
+        if block.not_run is not None or block.language not in (*HOSTS, "sh"):
+            continue
+        if block.file or block.language == "sh" or hosts.is_program(block.language, block.code):
+            alone.append((position, [block]))
+        else:
+            parts.setdefault(block.language, []).append((position, block))
+    together = [(found[-1][0], [block for _, block in found]) for found in parts.values()]
+    return [job for _, job in sorted(alone + together, key=lambda job: job[0])]
+
+
+def run(job: list[Block], folder: Path) -> None:
+    first = job[0]
+    name = f"{first.language}_{first.line}"
+    if first.file:
+        (folder / first.file).write_text(first.code)
+    elif first.language == "sh":
+        if "mcm " in first.code and not (PREFIX / "bin" / "mcm").exists() and any(
+                line.lstrip().startswith("mcm ") for line in first.code.split("\n")):
+            raise Missing("the program mcm is not installed by `make install`")
+        (folder / f"{name}.sh").write_text(first.code)
+        hosts.run(["sh", "-eu", f"{name}.sh"], folder)
+    else:
+        for command in HOSTS[first.language](job, folder, name):
+            hosts.run(command, folder)
+
+
+def run_page(page: str) -> list[str]:
+    """Returns failures."""
+    began = time.monotonic()
+    try:
+        parsed = blocks(page, (ROOT / page).read_text())
+    except PageError as error:
+        print(f"FAIL {error}")
+        return [str(error)]
+    folder = WORK / page.replace("/", "_").removesuffix(".md")
+    folder.mkdir()
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "build").mkdir()
+    supply(folder, "".join(block.code for block in parsed if block.not_run is None))
+    failures, skipped, done = [], [], 0
+    for job in jobs(parsed):
+        try:
+            run(job, folder)
+            done += len(job)
+        except Missing as missing:
+            skipped += [f"skip {block.place}: {missing}" for block in job]
+        except Failed as failed:
+            failures.append(f"{', '.join(block.place for block in job)}: {failed}")
+    marked = [block for block in parsed if block.not_run is not None]
+    if parsed:
+        print(f"{'FAIL' if failures else 'ok  '} {page}: {done} blocks run"
+              + (f", {len(marked)} marked as not run" if marked else "") + f" ({time.monotonic() - began:.1f} s)")
+    for line in skipped + failures:
+        print(f"     {line}")
+    sys.stdout.flush()
+    return failures
+
+
+def main() -> None:
+    shutil.rmtree(WORK, ignore_errors=True) if not (WORK / "rust").exists() else [
+        shutil.rmtree(path) for path in WORK.iterdir() if path.name != "rust"]
+    WORK.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["make", "-s", "-C", ROOT, "install", f"PREFIX={PREFIX}", "DESTDIR="], check=True)
+    failures = [failure for page in sys.argv[1:] or pages() for failure in run_page(page)]
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
