@@ -14,6 +14,7 @@
 #   make test-packages  try these as a new user would, in a clean Debian (as root, ten minutes)
 #   make release-check  whether this commit can be released
 #   make abi-check  compare the header with the last release's ABI; make abi writes that anew
+#   make wheel      dist/mcm-*.whl, the Python package with the library
 
 VERSION := 0.1.0
 ABI     := 1
@@ -30,8 +31,8 @@ VENV    := build/venv
 LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
-.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python \
-	abi abi-check test-install dist dist-binary deb test-packages release-check docs test-docs
+.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python abi abi-check \
+	test-install dist dist-binary deb test-packages release-check docs test-docs wheel
 
 all: $(LIBRARY)
 
@@ -65,8 +66,12 @@ test-abi: all
 	Tests/ABI/run.sh build
 	Tests/ABI/install.sh
 
-test-python: all $(VENV)/ready
+test-python: all $(VENV)/ready wheel
 	$(VENV)/bin/python -m pytest -q bindings/python/tests
+	PYTHON=$(PYTHON) tools/wheel-test.sh
+
+wheel: all
+	PYTHON=$(PYTHON) tools/wheel.sh
 
 docs:
 	$(PYTHON) tools/reference.py

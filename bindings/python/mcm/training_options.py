@@ -86,7 +86,7 @@ class NativeOptions:
         if name not in TrainerOptions.__annotations__:
             raise TypeError(f"unknown option {name!r}, expected one of {', '.join(TrainerOptions.__annotations__)}")
         if name == "dropout":
-            self.dropout = np.atleast_1d(convert.floats(value))
+            self.dropout = np.atleast_1d(convert.floats("dropout", value))
             if self.dropout.ndim != 1 or self.dropout.size == 0:
                 raise InvalidArgument(f"dropout is {value!r}, expected a number or one per modality")
             self.struct.dropout, self.struct.dropout_count = self.dropout.ctypes.data, self.dropout.size
