@@ -32,7 +32,7 @@ LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
 .PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python abi abi-check \
-	test-install dist dist-binary deb test-packages release-check docs test-docs wheel
+	test-install dist dist-binary deb test-packages release-check docs test-docs wheel test-cpp
 
 all: $(LIBRARY)
 
@@ -55,7 +55,7 @@ demo: build/demo
 	build/demo examples/fashion build/demo.png
 	@echo "The picture is build/demo.png."
 
-test: test-swift test-abi test-python abi-check test-install test-docs
+test: test-swift test-abi test-python abi-check test-install test-docs test-cpp
 
 test-swift: setup
 	$(SWIFT) test -c release -Xswiftc -enable-testing
@@ -82,6 +82,10 @@ test-docs: all $(VENV)/ready
 	$(VENV)/bin/python Tests/docs/test_links.py
 	$(VENV)/bin/python Tests/docs/run.py
 	$(VENV)/bin/python Tests/docs/test_blocks.py
+
+# The C++ header, its CMake package and its examples.
+test-cpp: all
+	bindings/cpp/tests/install.sh
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -132,9 +136,28 @@ install: all
 		> $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
 	install -d $(DESTDIR)$(PREFIX)/share/doc/mcm
 	install -m 644 LICENSE THIRD-PARTY.md $(DESTDIR)$(PREFIX)/share/doc/mcm
+	$(install-cpp)
 	@$(if $(DESTDIR),,packaging/ldconfig.sh $(LIBDIR)/libmcm.so.$(ABI))
 
+# C++: the header and its parts, and the CMake package, which finds them by their place relative to its own.
+CPP_FILES := $(notdir $(wildcard bindings/cpp/mcm/*.hpp))
+CMAKE_FILES := mcmConfig.cmake mcmConfigVersion.cmake
+define install-cpp
+	install -d $(DESTDIR)$(PREFIX)/include/mcm $(DESTDIR)$(LIBDIR)/cmake/mcm
+	install -m 644 bindings/cpp/mcm.hpp $(DESTDIR)$(PREFIX)/include/mcm.hpp
+	install -m 644 $(CPP_FILES:%=bindings/cpp/mcm/%) $(DESTDIR)$(PREFIX)/include/mcm/
+	for file in $(CMAKE_FILES); do \
+		sed -e "s|@INCLUDE@|$$(realpath -m --relative-to=$(LIBDIR)/cmake/mcm $(PREFIX)/include)|" \
+			-e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$(ABI)|' bindings/cpp/cmake/$$file.in \
+			> $(DESTDIR)$(LIBDIR)/cmake/mcm/$$file; \
+	done
+endef
+
 uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/include/mcm.hpp $(CPP_FILES:%=$(DESTDIR)$(PREFIX)/include/mcm/%) \
+		$(CMAKE_FILES:%=$(DESTDIR)$(LIBDIR)/cmake/mcm/%)
+	for folder in $(DESTDIR)$(PREFIX)/include/mcm $(DESTDIR)$(LIBDIR)/cmake/mcm; do \
+		if [ -d $$folder ]; then rmdir --ignore-fail-on-non-empty $$folder; fi; done
 	rm -f $(DESTDIR)$(PREFIX)/include/mcm.h $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION) \
 		$(DESTDIR)$(LIBDIR)/libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm

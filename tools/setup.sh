@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the build and the tests need from Debian, if anything is missing. Swift itself must be there.
 set -eu
-packages="build-essential binutils pkg-config libpng-dev python3 python3-venv valgrind abigail-tools"
+packages="build-essential binutils pkg-config libpng-dev cmake python3 python3-venv valgrind abigail-tools"
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
