@@ -65,7 +65,7 @@ check "the Python example draws" user python3 /usr/share/doc/python3-mcm/example
 inside apt-get purge -y -qq --auto-remove python3-mcm libmcm1 > "$log" 2>&1
 
 # The command line.
-if [ -e "$chroot"/packages/mcm-tools_*.deb ]; then
+if grep -q '^Package: mcm-tools' "$chroot/packages/Packages"; then
     check "mcm-tools is installed" install_packages mcm-tools
     check "mcm tells its version" user mcm --version
     check "mcm generate draws" user mcm generate fashion/base --module fashion/module.mcm.safetensors \

@@ -3,6 +3,10 @@
 set -eu
 packages="build-essential binutils pkg-config libpng-dev python3 python3-venv valgrind abigail-tools"
 missing=
+if ! command -v dpkg-query >/dev/null; then
+    echo "Note: this is not Debian. Needed are what its packages $packages have." >&2
+    packages=
+fi
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
 done
