@@ -29,8 +29,7 @@ VENV    := build/venv
 LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
-.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python \
-	abi abi-check test-install dist dist-binary deb test-packages release-check
+.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python
 
 all: $(LIBRARY)
 
@@ -53,7 +52,7 @@ demo: build/demo
 	build/demo examples/fashion build/demo.png
 	@echo "The picture is build/demo.png."
 
-test: test-swift test-abi test-python abi-check test-install
+test: test-swift test-abi test-python
 
 test-swift: setup
 	$(SWIFT) test -c release -Xswiftc -enable-testing
@@ -72,8 +71,21 @@ $(VENV)/ready: bindings/python/pyproject.toml
 	$(VENV)/bin/pip install -q -e 'bindings/python[test,train]'
 	@touch $@
 
-# Packages: packaging/README.md.
+# Packages and the ABI: packaging/README.md.
+.PHONY: abi abi-check test-install dist dist-binary deb test-packages release-check
+
+test: abi-check test-install
+
+abi:
+	tools/abi.sh dump packaging/abi/libmcm.abi
+
+abi-check: all
+	tools/abi.sh check packaging/abi/libmcm.abi $(LIBRARY)
+	packaging/abi/test.sh
+
 test-install: all
+	install -d $(DESTDIR)$(PREFIX)/share/doc/mcm
+	install -m 644 LICENSE THIRD-PARTY.md $(DESTDIR)$(PREFIX)/share/doc/mcm
 	packaging/test-install.sh
 	packaging/version.sh
 
@@ -93,13 +105,6 @@ test-packages: dist dist-binary deb
 release-check: abi-check
 	packaging/release-check.sh
 
-abi:
-	tools/abi.sh dump packaging/abi/libmcm.abi
-
-abi-check: all
-	tools/abi.sh check packaging/abi/libmcm.abi $(LIBRARY)
-	packaging/abi/test.sh
-
 parity: all
 	$(PARITY_PYTHON) Tests/parity/parity.py --library build/libmcm.so
 
@@ -107,6 +112,8 @@ bench: all
 	$(BENCH_PYTHON) bench/bench.py --library build/libmcm.so
 
 install: all
+	install -d $(DESTDIR)$(PREFIX)/share/doc/mcm
+	install -m 644 LICENSE THIRD-PARTY.md $(DESTDIR)$(PREFIX)/share/doc/mcm
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -m 644 include/mcm.h $(DESTDIR)$(PREFIX)/include/mcm.h
 	install -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION)
@@ -114,14 +121,12 @@ install: all
 	ln -sf libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' tools/mcm.pc.in \
 		> $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
-	install -d $(DESTDIR)$(PREFIX)/share/doc/mcm
-	install -m 644 LICENSE THIRD-PARTY.md $(DESTDIR)$(PREFIX)/share/doc/mcm
 	@$(if $(DESTDIR),,packaging/ldconfig.sh $(LIBDIR)/libmcm.so.$(ABI))
 
 uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm
 	rm -f $(DESTDIR)$(PREFIX)/include/mcm.h $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION) \
 		$(DESTDIR)$(LIBDIR)/libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm
 
 clean:
 	rm -rf .build build dist

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what the build and the tests need from Debian, if anything is missing. Swift itself must be there.
 set -eu
-packages="build-essential binutils pkg-config libpng-dev python3 python3-venv valgrind abigail-tools"
+packages="build-essential binutils pkg-config libpng-dev python3 python3-venv valgrind"
 missing=
+packages="$packages abigail-tools" # tools/abi.sh
 if ! command -v dpkg-query >/dev/null; then
     echo "Note: this is not Debian. Needed are what its packages $packages have." >&2
     packages=
