@@ -7,7 +7,8 @@
 #                   $(PARITY_PYTHON))
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
 #                   in $(BENCH_PYTHON), a quiet machine, three hours)
-#   make install    PREFIX=/usr/local DESTDIR=; make uninstall, with the same
+#   make install    PREFIX=/usr/local DESTDIR=
+#   make uninstall  with the same
 #   make dist       dist/libmcm-VERSION.tar.gz, sources; make dist-binary, what `make install` installs
 #   make deb        dist/*.deb: libmcm1, libmcm-dev, mcm-tools, python3-mcm
 #   make test-packages  try these as a new user would, in a clean Debian (as root, ten minutes)
@@ -84,8 +85,6 @@ abi-check: all
 	packaging/abi/test.sh
 
 test-install: all
-	install -d $(DESTDIR)$(PREFIX)/share/doc/mcm
-	install -m 644 LICENSE THIRD-PARTY.md $(DESTDIR)$(PREFIX)/share/doc/mcm
 	packaging/test-install.sh
 	packaging/version.sh
 
@@ -124,9 +123,9 @@ install: all
 	@$(if $(DESTDIR),,packaging/ldconfig.sh $(LIBDIR)/libmcm.so.$(ABI))
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm
 	rm -f $(DESTDIR)$(PREFIX)/include/mcm.h $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION) \
 		$(DESTDIR)$(LIBDIR)/libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm
 
 clean:
 	rm -rf .build build dist
