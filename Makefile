@@ -35,12 +35,17 @@ SOURCES := Package.swift $(shell find include Sources -type f)
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES) | setup
+	@$(check-swift)
 	$(SWIFT) build -c release --product mcm
 	@mkdir -p build
 	install -m 755 .build/release/libmcm.so $@
 	strip --strip-unneeded $@
 	ln -sf libmcm.so.$(VERSION) build/libmcm.so.$(ABI)
 	ln -sf libmcm.so.$(ABI) build/libmcm.so
+
+# Said here, not by setup: installing what is built needs no Swift, which root may not have in its PATH.
+check-swift = command -v $(SWIFT) >/dev/null || \
+	{ echo "A Swift 6.3 toolchain is needed: https://www.swift.org/install/linux" >&2; exit 1; }
 
 # System packages, if any is missing.
 setup:
@@ -56,6 +61,7 @@ demo: build/demo
 test: test-swift test-abi test-python
 
 test-swift: setup
+	@$(check-swift)
 	$(SWIFT) test -c release -Xswiftc -enable-testing
 
 test-abi: all

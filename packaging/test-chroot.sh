@@ -87,8 +87,8 @@ if [ -e "$chroot/usr/include/mcm.hpp" ]; then
     check "the C++ examples are built" user make -C examples/cpp
     check "the C++ example draws" user examples/cpp/session examples/fashion /pictures/cpp.png 7
     check "cmake is installed" install_packages cmake
-    check "find_package(mcm) finds it" user sh -c \
-        'cmake -S examples/cpp -B cpp-build && cmake --build cpp-build && find cpp-build -name session -type f'
+    check "find_package(mcm) finds it" user sh -c 'cmake -S examples/cpp -B cpp && cmake --build cpp'
+    check "the C++ example of CMake draws" user cpp/session examples/fashion /pictures/cmake.png 7
 fi
 
 # The pictures: the command line's has its recipe beside the pixels, so it is read.
