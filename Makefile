@@ -8,7 +8,8 @@
 #                   $(PARITY_PYTHON))
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
 #                   in $(BENCH_PYTHON), a quiet machine, three hours)
-#   make install    PREFIX=/usr/local DESTDIR=; make uninstall, with the same
+#   make install    PREFIX=/usr/local DESTDIR=
+#   make uninstall  with the same
 #   make dist       dist/libmcm-VERSION.tar.gz, sources; make dist-binary, what `make install` installs
 #   make deb        dist/*.deb: libmcm1, libmcm-dev, mcm-tools, python3-mcm
 #   make test-packages  try these as a new user would, in a clean Debian (as root, ten minutes)
@@ -37,12 +38,17 @@ SOURCES := Package.swift $(shell find include Sources -type f)
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES) | setup
+	@$(check-swift)
 	$(SWIFT) build -c release --product mcm
 	@mkdir -p build
 	install -m 755 .build/release/libmcm.so $@
 	strip --strip-unneeded $@
 	ln -sf libmcm.so.$(VERSION) build/libmcm.so.$(ABI)
 	ln -sf libmcm.so.$(ABI) build/libmcm.so
+
+# Said here, not by setup: installing what is built needs no Swift, which root may not have in its PATH.
+check-swift = command -v $(SWIFT) >/dev/null || \
+	{ echo "A Swift 6.3 toolchain is needed: https://www.swift.org/install/linux" >&2; exit 1; }
 
 # System packages, if any is missing.
 setup:
@@ -58,6 +64,7 @@ demo: build/demo
 test: test-swift test-abi test-python abi-check test-install test-docs test-cpp
 
 test-swift: setup
+	@$(check-swift)
 	$(SWIFT) test -c release -Xswiftc -enable-testing
 
 test-abi: all
@@ -92,7 +99,14 @@ $(VENV)/ready: bindings/python/pyproject.toml
 	$(VENV)/bin/pip install -q -e 'bindings/python[test,train]'
 	@touch $@
 
-# Packages: packaging/README.md.
+# Packages and the ABI: packaging/README.md.
+abi:
+	tools/abi.sh dump packaging/abi/libmcm.abi
+
+abi-check: all
+	tools/abi.sh check packaging/abi/libmcm.abi $(LIBRARY)
+	packaging/abi/test.sh
+
 test-install: all
 	packaging/test-install.sh
 	packaging/version.sh
@@ -112,13 +126,6 @@ test-packages: dist dist-binary deb
 
 release-check: abi-check
 	packaging/release-check.sh
-
-abi:
-	tools/abi.sh dump packaging/abi/libmcm.abi
-
-abi-check: all
-	tools/abi.sh check packaging/abi/libmcm.abi $(LIBRARY)
-	packaging/abi/test.sh
 
 parity: all
 	$(PARITY_PYTHON) Tests/parity/parity.py --library build/libmcm.so

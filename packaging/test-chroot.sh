@@ -65,7 +65,7 @@ check "the Python example draws" user python3 /usr/share/doc/python3-mcm/example
 inside apt-get purge -y -qq --auto-remove python3-mcm libmcm1 > "$log" 2>&1
 
 # The command line.
-if [ -e "$chroot"/packages/mcm-tools_*.deb ]; then
+if grep -q '^Package: mcm-tools' "$chroot/packages/Packages"; then
     check "mcm-tools is installed" install_packages mcm-tools
     check "mcm tells its version" user mcm --version
     check "mcm generate draws" user mcm generate fashion/base --module fashion/module.mcm.safetensors \
@@ -87,8 +87,8 @@ if [ -e "$chroot/usr/include/mcm.hpp" ]; then
     check "the C++ examples are built" user make -C examples/cpp
     check "the C++ example draws" user examples/cpp/session examples/fashion /pictures/cpp.png 7
     check "cmake is installed" install_packages cmake
-    check "find_package(mcm) finds it" user sh -c \
-        'cmake -S examples/cpp -B cpp-build && cmake --build cpp-build && find cpp-build -name session -type f'
+    check "find_package(mcm) finds it" user sh -c 'cmake -S examples/cpp -B cpp && cmake --build cpp'
+    check "the C++ example of CMake draws" user cpp/session examples/fashion /pictures/cmake.png 7
 fi
 
 # The pictures: the command line's has its recipe beside the pixels, so it is read.

@@ -16,8 +16,12 @@ include/mcm.h|^#define MCM_VERSION_PATCH |
 include/mcm.h|^/\* The same as text, "|"
 Sources/MCM/Status.swift|mcm_version_string().*text("|")
 bindings/python/mcm/__init__.py|^__version__ = "|"
+Sources/LibMCM/LibMCM.swift|static let version = "|"
 bindings/rust/mcm/Cargo.toml|^version = "|"
+bindings/rust/mcm/Cargo.toml|^mcm-sys = .* version = "|"
 bindings/rust/mcm-sys/Cargo.toml|^version = "|"
+bindings/rust/mcm-sys/src/lib.rs|/// The same as text, "|"
+bindings/rust/Cargo.lock|^version = "|"
 packaging/debian/changelog|^libmcm (|-[0-9]*)
 CHANGELOG.md|^## |,.*
 END
