@@ -62,19 +62,6 @@ test-abi: all
 test-python: all $(VENV)/ready
 	$(VENV)/bin/python -m pytest -q bindings/python/tests
 
-.PHONY: docs test-docs
-test: test-docs
-
-docs:
-	$(PYTHON) tools/reference.py
-
-# Programs of the pages are built and run: Tests/docs/README.md.
-test-docs: all $(VENV)/ready
-	$(VENV)/bin/python Tests/docs/test_reference.py
-	$(VENV)/bin/python Tests/docs/test_links.py
-	$(VENV)/bin/python Tests/docs/run.py
-	$(VENV)/bin/python Tests/docs/test_blocks.py
-
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q -e 'bindings/python[test,train]'
@@ -101,3 +88,16 @@ uninstall:
 
 clean:
 	rm -rf .build build
+
+.PHONY: docs test-docs
+test: test-docs
+
+docs:
+	$(PYTHON) tools/reference.py
+
+# Programs of the pages are built and run: Tests/docs/README.md.
+test-docs: all $(VENV)/ready
+	$(VENV)/bin/python Tests/docs/test_reference.py
+	$(VENV)/bin/python Tests/docs/test_links.py
+	$(VENV)/bin/python Tests/docs/run.py
+	$(VENV)/bin/python Tests/docs/test_blocks.py
