@@ -1,6 +1,7 @@
 """The fenced code blocks of a markdown page, and what the comments above them say."""
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,16 @@ def blocks(page: str, text: str) -> list[Block]:
     found: list[Block] = []
     lines = text.split("\n")
     above = ""  # the last line before the fence that is not blank
+    in_list = False
     i = 0
     while i < len(lines):
         opening = re.match(r"( *)(`{3,}|~{3,})\s*(\S*)\s*$", lines[i])
         if not opening:
+            if lines[i][:1].strip():
+                in_list = re.match(r"([-*+]|\d+\.) ", lines[i]) is not None
+            is_indented = lines[i].startswith("    ") and not in_list and not lines[i - 1].strip()
+            if is_indented and not page.startswith("bindings/"):
+                raise PageError(f"{page}:{i + 1}: an indented code block, expected a fenced one that says its language")
             above = lines[i].strip() or above
             i += 1
             continue
@@ -47,6 +54,11 @@ def blocks(page: str, text: str) -> list[Block]:
             raise PageError(f"{place}: the code block's language is {language!r}, expected one of "
                             + ", ".join(sorted(RUN | SHOWN)))
         code = "\n".join(line.removeprefix(indent) for line in lines[i + 1 : end]) + "\n"
+        if language == "json":
+            try:
+                json.loads(code)
+            except ValueError as error:
+                raise PageError(f"{place}: {error}, expected JSON") from None
         block = Block(page, i + 2, language, code)
         comment = re.fullmatch(r"<!-- (not run|file): *(.*?) *-->", above)
         if comment and not comment[2]:

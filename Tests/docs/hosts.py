@@ -102,7 +102,7 @@ def cpp(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:
         "algorithm", "array", "cstdio", "iostream", "string", "vector"))
     source, program = folder / f"{name}.cpp", folder / name
     source.write_text(_c_like(blocks, includes, "").replace("int main(void) {", "int main() {"))
-    flags = ["-std=c++17", "-Wall", "-Wextra", "-Wno-unused", "-I", PREFIX / "include"]
+    flags = ["-std=c++20", "-Wall", "-Wextra", "-Wno-unused", "-I", PREFIX / "include"]
     return [["c++", *flags, source, "-o", program, "-L", PREFIX / "lib", "-lmcm"], [program]]
 
 
@@ -128,7 +128,21 @@ def rust(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]
 
 
 def swift(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:
-    raise Missing("there is no Swift library product")
+    """Linked with the objects of the release build, since a package of its own would compile all of libmcm again."""
+    build = ROOT / ".build" / "release"
+    compiler = shutil.which("swiftc") or "/opt/swift/usr/bin/swiftc"
+    if not (build / "Modules" / "LibMCM.swiftmodule").exists() or not Path(compiler).exists():
+        raise Missing("LibMCM is not built: swift build -c release")
+    targets = [path for path in (ROOT / "Sources").iterdir() if path.name != "MCM"]
+    programs = [t for t in targets if any("@main" in source.read_text() for source in t.glob("**/*.swift"))]
+    objects = [o for t in targets if t not in programs for o in (build / f"{t.name}.build").rglob("*.o")]
+    maps = [f"-fmodule-map-file={build}/{name}.build/module.modulemap" for name in ("CShims", "CLIPMerges")]
+    source, program = folder / f"{name}.swift", folder / name
+    located_blocks = "".join(f'#sourceLocation(file: "{b.page}", line: {b.line})\n{b.code}' for b in blocks)
+    source.write_text(located_blocks)
+    as_library = ["-parse-as-library"] if is_program("swift", blocks[0].code) else []
+    flags = [*as_library, "-I", build / "Modules", "-I", ROOT / "Sources" / "CPNG", *(f for m in maps for f in ("-Xcc", m))]
+    return [[compiler, source, "-o", program, *flags, *objects, "-use-ld=lld", "-lpng"], [program]]
 
 
 HOSTS = {"c": c, "cpp": cpp, "python": python, "rust": rust, "swift": swift}
