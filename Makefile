@@ -87,6 +87,7 @@ docs:
 test-docs: all $(VENV)/ready
 	$(VENV)/bin/python Tests/docs/test_reference.py
 	$(VENV)/bin/python Tests/docs/test_links.py
+	$(VENV)/bin/python Tests/docs/test_numbers.py
 	$(VENV)/bin/python Tests/docs/run.py
 	$(VENV)/bin/python Tests/docs/test_blocks.py
 
