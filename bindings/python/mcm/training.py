@@ -40,9 +40,9 @@ def _base(base: Union[Model, Bank]) -> tuple[Optional[Handle], Optional[Handle]]
 class _Buffer:
     """Floats of a trainer as numpy sees them: an array of them keeps the trainer's memory."""
 
-    def __init__(self, owner: Handle, address: Optional[int], count: int) -> None:
+    def __init__(self, owner: Handle, address: int, count: int) -> None:
         self._owner = owner
-        self.__array_interface__ = {"version": 3, "shape": (count,), "typestr": "<f4", "data": (address or 0, False)}
+        self.__array_interface__ = {"version": 3, "shape": (count,), "typestr": "<f4", "data": (address, False)}
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,8 @@ class Trainer(Owner):
         addresses, count = (c_void_p(), c_void_p(), c_void_p()), c_size_t()
         handle = self._handle
         lib.mcm_trainer_get_buffers(handle, *map(byref, addresses), byref(count))
-        return np.asarray(_Buffer(handle, addresses[index].value, count.value if addresses[index] else 0))
+        address = addresses[index].value
+        return np.empty(0, np.float32) if address is None else np.asarray(_Buffer(handle, address, count.value))
 
     @property
     def parameters(self) -> FloatArray:
