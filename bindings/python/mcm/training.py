@@ -246,7 +246,7 @@ class Trainer(Owner):
     ) -> TrainReport:
         given = Conditions(conditions or {})
         batch = native.Batch(conditions=given._as_parameter_, condition_count=len(given.images))
-        texts = None if prompt is None else prompt._handle
+        texts = None if prompt is None else Prompt._handle_of("prompt", prompt)
         batch.prompt = texts
         if images is not None and samples is None:
             views = Images(images)
@@ -289,8 +289,9 @@ class Trainer(Owner):
         self, function: Any, dataset: Dataset, count: int, bank: Optional[Bank], *more: object
     ) -> TrainReport:
         report = native.TrainReport()
-        bank_handle = None if bank is None else bank._handle
-        function(self._handle, dataset._handle, bank_handle, convert.u32("count", count), *more, byref(report))
+        bank_handle = None if bank is None else Bank._handle_of("bank", bank)
+        examples = Dataset._handle_of("dataset", dataset)
+        function(self._handle, examples, bank_handle, convert.u32("count", count), *more, byref(report))
         return report_from(report)
 
     def _buffer(self, index: int) -> FloatArray:
