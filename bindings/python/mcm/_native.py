@@ -6,6 +6,7 @@ every call.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from ctypes import (
     CDLL,
     CFUNCTYPE,
@@ -22,6 +23,7 @@ from ctypes import (
     c_void_p,
     sizeof,
 )
+from threading import RLock
 from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar
 
@@ -602,6 +604,9 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "mcm_trainer_free": (None, c_void_p),
 }
 
+CHANGING = ("mcm_rng_", "mcm_session_", "mcm_trainer_")
+"""Functions of objects that belong to one thread at a time."""
+
 LIBRARY = "libmcm.so.1"
 
 
@@ -642,6 +647,17 @@ def _check_version(library: CDLL) -> None:
         raise ImportError(f"{library._name} is libmcm {found}, expected version {VERSION_MAJOR} by this package")
 
 
+def _one_at_a_time(function: Any) -> Any:
+    """Calls with the same handle wait for each other. The library wants that of objects that change, and the GIL, free
+    during calls, does not see to it."""
+
+    def call(handle: Any, *arguments: Any) -> Any:
+        with handle.lock if isinstance(handle, Handle) else nullcontext():
+            return function(handle, *arguments)
+
+    return call
+
+
 def _load() -> CDLL:
     library = _open()
     _check_version(library)
@@ -654,10 +670,9 @@ def _load() -> CDLL:
         function.argtypes = arguments
         if result is c_int32:
             function.errcheck = _check
+        if name.startswith(CHANGING) and not name.endswith(("_init", "_create", "_create_from", "_resume", "_free")):
+            setattr(library, name, _one_at_a_time(function))
     return library
-
-
-lib = _load()
 
 
 class Handle(c_void_p):
@@ -669,11 +684,14 @@ class Handle(c_void_p):
     def __init__(self, free: Callable[[c_void_p], None]) -> None:
         super().__init__()
         self._free = free
+        self.lock = RLock()
 
     def __del__(self) -> None:
         if self.value:
             self._free(self)
 
+
+lib = _load()
 
 OwnerT = TypeVar("OwnerT", bound="Owner")
 
@@ -690,11 +708,19 @@ class Owner:
             raise errors.StateError(f"this {type(self).__name__} is closed")
         return self._native
 
+    @classmethod
+    def _handle_of(cls, name: str, value: object) -> Handle:
+        """The handle of an argument, which the library would take for one of this class whatever it is of."""
+        if not isinstance(value, cls):
+            raise TypeError(f"{name} is {type(value).__name__}, expected {cls.__name__}")
+        return value._handle
+
     def close(self) -> None:
         """Free the native object; may be called again. Other uses then raise StateError."""
         self._native = None
 
     def __enter__(self: OwnerT) -> OwnerT:
+        self._handle  # raises if it is closed
         return self
 
     def __exit__(

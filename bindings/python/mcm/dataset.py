@@ -164,10 +164,10 @@ class Dataset(Owner):
         written.
         Raises IncompatibleError, SizeError, FormatError, IOFailure, OutOfMemory.
         """
-        name = convert.path(path)
+        name, base = convert.path(path), Model._handle_of("model", model)
         _watched(
             progress, " examples", len(self), native.DatasetProgress,
-            lambda callback: lib.mcm_dataset_encode(self._handle, model._handle, name, callback, None),
+            lambda callback: lib.mcm_dataset_encode(self._handle, base, name, callback, None),
         )
         return Dataset(path)
 
@@ -263,11 +263,12 @@ class Bank(Owner):
             first_timestep=convert.u32("first timestep", first),
             end_timestep=convert.u32("end timestep", end),
         )
-        name = convert.path(path)
+        name, base = convert.path(path), Model._handle_of("model", model)
+        examples = Dataset._handle_of("dataset", dataset)
         _watched(
             progress, " records", count, native.BankProgress,
             lambda callback: lib.mcm_bank_record(
-                model._handle, dataset._handle, name, byref(options), callback, None
+                base, examples, name, byref(options), callback, None
             ),
         )
         return cls(path)

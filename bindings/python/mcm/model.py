@@ -196,6 +196,9 @@ class Model(Owner):
         of a new one; it may not overlap the sample.
         Raises InvalidArgument, SizeError, StateError, IncompatibleError, OutOfMemory.
         """
+        from .prompt import Prompt
+
+        texts = None if prompt is None else Prompt._handle_of("prompt", prompt)
         x = convert.samples("sample", sample)
         batch, _, height, width = x.shape
         t = convert.timesteps(timesteps, batch)
@@ -207,7 +210,7 @@ class Model(Owner):
         options = native.PredictOptions(
             class_input_count=0 if c is None else c.size,
             class_input=convert.address(c),
-            prompt=None if prompt is None else prompt._handle,
+            prompt=texts,
             time_ids=convert.address(ids),
             timestep_cond=convert.address(cond),
             timestep_cond_count=0 if cond is None else cond.size,

@@ -93,7 +93,7 @@ class Modulator(Owner):
 
     def check(self, model: Model) -> None:
         """Raise IncompatibleError, with the reason, if the module does not fit the model."""
-        lib.mcm_modulator_check(self._handle, model._handle)
+        lib.mcm_modulator_check(self._handle, Model._handle_of("model", model))
 
     def modulate(
         self,
@@ -121,7 +121,7 @@ class Modulator(Owner):
         modulated = convert.output("out", out, e.shape, x, *(() if out is e else (e,)))
         lib.mcm_modulator_modulate(
             self._handle,
-            model._handle,
+            Model._handle_of("model", model),
             batch,
             width,
             height,

@@ -53,13 +53,14 @@ class Prompt(Owner):
         tokens is read in chunks; else its end is left out, see `truncated`.
         Raises InvalidArgument, SizeError, UnsupportedError, OutOfMemory.
         """
+        base = Model._handle_of("model", model)
         several = [texts] if isinstance(texts, str) else list(texts)
         array = (c_char_p * len(several))(*(convert.text("text", text) for text in several))
         options = native.PromptOptions(
             clip_skip=convert.u32("clip_skip", clip_skip), weights=weights, chunks=chunks
         )
         handle = Handle(lib.mcm_prompt_free)
-        lib.mcm_prompt_encode(model._handle, array, len(several), byref(options), byref(handle))
+        lib.mcm_prompt_encode(base, array, len(several), byref(options), byref(handle))
         return cls(handle)
 
     @classmethod

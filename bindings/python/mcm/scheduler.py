@@ -77,10 +77,11 @@ class Scheduler(Owner):
         eta: float = 0.0,
         options: Optional[OptionsLike] = None,
     ) -> None:
+        base = Model._handle_of("model", model)
         handle = Handle(lib.mcm_scheduler_free)
         number = convert.u32("steps", steps or 0)
         text = options_text(options)
-        lib.mcm_scheduler_create_with_options(model._handle, kind_number(kind), number, eta, text, byref(handle))
+        lib.mcm_scheduler_create_with_options(base, kind_number(kind), number, eta, text, byref(handle))
         super().__init__(handle)
         info = native.SchedulerInfo()
         lib.mcm_scheduler_get_info(handle, byref(info))

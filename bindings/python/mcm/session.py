@@ -99,7 +99,7 @@ class Session(Owner):
             tile_above=convert.u32("tile_above", tile_above),
         )
         handle = Handle(lib.mcm_session_free)
-        lib.mcm_session_create(model._handle, byref(options), byref(handle))
+        lib.mcm_session_create(Model._handle_of("model", model), byref(options), byref(handle))
         super().__init__(handle)
         state = self._state()
         self.shape = (state.batch, state.channels, state.height, state.width)
@@ -200,7 +200,8 @@ class Session(Owner):
         """
         options = native.AttachOptions(weight=weight, begin=begin, end=end, other_base=other_base)
         number = c_uint32()
-        lib.mcm_session_attach(self._handle, modulator._handle, byref(options), byref(number))
+        module = Modulator._handle_of("modulator", modulator)
+        lib.mcm_session_attach(self._handle, module, byref(options), byref(number))
         attachment = Attachment(self, number.value, weight, (begin, end))
         try:
             for name, images in (conditions or {}).items():
@@ -228,9 +229,9 @@ class Session(Owner):
         """
         options = native.AttachOptions(weight=weight, begin=begin, end=end)
         number = c_uint32()
-        views = Images(images)
+        views, network = Images(images), ControlNet._handle_of("controlnet", controlnet)
         lib.mcm_session_attach_controlnet(
-            self._handle, controlnet._handle, views, len(views.pixels), guess, byref(options), byref(number)
+            self._handle, network, views, len(views.pixels), guess, byref(options), byref(number)
         )
         return Attachment(self, number.value, weight, (begin, end))
 

@@ -40,9 +40,9 @@ def _base(base: Union[Model, Bank]) -> tuple[Optional[Handle], Optional[Handle]]
 class _Buffer:
     """Floats of a trainer as numpy sees them: an array of them keeps the trainer's memory."""
 
-    def __init__(self, owner: Handle, address: Optional[int], count: int) -> None:
+    def __init__(self, owner: Handle, address: int, count: int) -> None:
         self._owner = owner
-        self.__array_interface__ = {"version": 3, "shape": (count,), "typestr": "<f4", "data": (address or 0, False)}
+        self.__array_interface__ = {"version": 3, "shape": (count,), "typestr": "<f4", "data": (address, False)}
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class Trainer(Owner):
     ) -> TrainReport:
         given = Conditions(conditions or {})
         batch = native.Batch(conditions=given._as_parameter_, condition_count=len(given.images))
-        texts = None if prompt is None else prompt._handle
+        texts = None if prompt is None else Prompt._handle_of("prompt", prompt)
         batch.prompt = texts
         if images is not None and samples is None:
             views = Images(images)
@@ -289,15 +289,17 @@ class Trainer(Owner):
         self, function: Any, dataset: Dataset, count: int, bank: Optional[Bank], *more: object
     ) -> TrainReport:
         report = native.TrainReport()
-        bank_handle = None if bank is None else bank._handle
-        function(self._handle, dataset._handle, bank_handle, convert.u32("count", count), *more, byref(report))
+        bank_handle = None if bank is None else Bank._handle_of("bank", bank)
+        examples = Dataset._handle_of("dataset", dataset)
+        function(self._handle, examples, bank_handle, convert.u32("count", count), *more, byref(report))
         return report_from(report)
 
     def _buffer(self, index: int) -> FloatArray:
         addresses, count = (c_void_p(), c_void_p(), c_void_p()), c_size_t()
         handle = self._handle
         lib.mcm_trainer_get_buffers(handle, *map(byref, addresses), byref(count))
-        return np.asarray(_Buffer(handle, addresses[index].value, count.value if addresses[index] else 0))
+        address = addresses[index].value
+        return np.empty(0, np.float32) if address is None else np.asarray(_Buffer(handle, address, count.value))
 
     @property
     def parameters(self) -> FloatArray:

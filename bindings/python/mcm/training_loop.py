@@ -67,11 +67,12 @@ def _one_step(
         reports.append(report_from(report[0]))
         return True
 
-    bank_handle = None if bank is None else bank._handle
+    examples = Dataset._handle_of("dataset", dataset)
+    bank_handle = None if bank is None else Bank._handle_of("bank", bank)
     with Callback(stop) as callback:
         after_step = native.TrainProgress(callback)
         try:
-            lib.mcm_trainer_train(trainer._handle, dataset._handle, bank_handle, byref(options), after_step, None)
+            lib.mcm_trainer_train(trainer._handle, examples, bank_handle, byref(options), after_step, None)
         except Cancelled:
             if not reports:
                 raise

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ctypes import byref
-from typing import Any, TypedDict, Union
+from typing import Any, TypedDict, TypeVar, Union
 
 import numpy as np
 
@@ -67,7 +67,10 @@ class TrainerOptions(TypedDict, total=False):
     threads: int
 
 
-def choice(name: str, value: str, choices: Mapping[str, int]) -> int:
+T = TypeVar("T")
+
+
+def choice(name: str, value: str, choices: Mapping[str, T]) -> T:
     if value not in choices:
         raise InvalidArgument(f"{name} is {value!r}, expected one of {', '.join(choices)}")
     return choices[value]

@@ -97,7 +97,7 @@ def test_files_from_any_form(tmp_path):
     for form in FORMS:
         mcm.write_png(tmp_path / "image.png", form(image))
         assert np.array_equal(mcm.read_png(tmp_path / "image.png"), image)
-        mcm.write_dataset(tmp_path / "one", form(image[np.newaxis]), sketch=form(image[np.newaxis] > 9))
+        mcm.write_dataset(tmp_path / "one", form(image[np.newaxis]), sketch=form(image[np.newaxis] // 9))
         mcm.Dataset(tmp_path / "one").close()
 
 

@@ -433,6 +433,20 @@ def test_two_threads(model, modulator):
         assert all(np.array_equal(result, expected[k]) for result in results[k])
 
 
+def test_threads_take_turns(model):
+    """Steps of one session from several threads are those of one: a session is not for two at a time."""
+    with session(model, steps=60) as run, session(model, steps=60) as expected:
+        expected.seed(0)
+        expected.run()
+        run.seed(0)
+        threads = [threading.Thread(target=lambda: [run.step() for _ in range(15)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert run.done and np.array_equal(run.x, expected.x)
+
+
 def test_close_while_another_thread_predicts(x):
     model = mcm.Model.open(FASHION / "base")
     expected = model.predict(x, 500)
