@@ -8,6 +8,7 @@
 #                   $(PARITY_PYTHON))
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
 #                   in $(BENCH_PYTHON), a quiet machine, three hours)
+#   make wheel      dist/mcm-*.whl, the Python package with the library
 #   make install    PREFIX=/usr/local DESTDIR=
 
 VERSION := 0.1.0
@@ -25,7 +26,7 @@ VENV    := build/venv
 LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
-.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python
+.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python wheel
 
 all: $(LIBRARY)
 
@@ -59,8 +60,12 @@ test-abi: all
 	Tests/ABI/run.sh build
 	Tests/ABI/install.sh
 
-test-python: all $(VENV)/ready
+test-python: all $(VENV)/ready wheel
 	$(VENV)/bin/python -m pytest -q bindings/python/tests
+	PYTHON=$(PYTHON) tools/wheel-test.sh
+
+wheel: all
+	PYTHON=$(PYTHON) tools/wheel.sh
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)

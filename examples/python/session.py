@@ -1,20 +1,30 @@
-"""Watch a session: every fifth step's preview, side by side with the result, as build/session.png.
+"""A garment that follows a sketch and a label map, drawn step by step: session.png.
 
-From the repository root, after `make` and `pip install -e bindings/python`:  python examples/python/session.py [SEED]
+After `make` and `pip install -e bindings/python`, or with the wheel:  python examples/python/session.py
 """
-import sys
+import argparse
+from pathlib import Path
 
 import mcm
-import numpy as np
 
-FOLDER = "examples/fashion"
-model = mcm.Model.open(f"{FOLDER}/base")
-modulator = mcm.Modulator.open(f"{FOLDER}/module.mcm.safetensors")
-sketch = f"{FOLDER}/conditions/07_sketch.png"
+FASHION = Path(__file__).resolve().parents[1] / "fashion"
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("folder", nargs="?", type=Path, default=FASHION, help="of the fashion example")
+parser.add_argument("out", nargs="?", default="session.png")
+parser.add_argument("seed", nargs="?", type=int, default=1)
+options = parser.parse_args()
+
+model = mcm.Model.open(options.folder / "base")
+module = mcm.Modulator.open(options.folder / "module.mcm.safetensors")
+conditions = {name: options.folder / "conditions" / f"00_{name}.png" for name in ("sketch", "segmentation")}
 
 with mcm.Session(model, scheduler="ddim", steps=25) as session:
-    session.attach(modulator, conditions={"sketch": sketch})
-    session.seed(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-    previews = [step.preview()[0] for step in session if step.step % 5 == 1]
-    mcm.write_png("build/session.png", np.hstack([mcm.read_png(sketch), *previews, session.result()[0]]))
-print("build/session.png")
+    session.attach(module, conditions=conditions)
+    session.seed(options.seed)
+    for step in session:
+        if step.step % 8 == 1:
+            print(f"step {step.step} of {step.steps}, timestep {step.timestep}:")
+            for row in step.preview()[0, ::2].tolist():
+                print("".join(" .:-=+*#%@"[level * 10 // 256] for level in row))
+    mcm.write_png(options.out, session.result()[0])
+print(f"wrote {options.out}, seed {options.seed}")

@@ -51,6 +51,8 @@ def work(rank: int, world: int, pipes: list[Any], options: argparse.Namespace) -
         if world > 1:
             average(trainer.gradients, rank, world, pipes)
         trainer.apply()
+    if world > 1 and HAS_TORCH:
+        importlib.import_module("torch.distributed").destroy_process_group()
     if rank == 0:
         np.save(f"{options.folder}/weights-{world}.npy", trainer.parameters)
 

@@ -1,4 +1,6 @@
 """Controllable diffusion: pretrained models, multimodal conditioning modules and step-wise sampling with libmcm."""
+from . import plot
+from ._convert import ArrayLike
 from ._images import ImageLike, ImagesLike
 from ._native import lib as _lib
 from .controlnet import ControlNet
@@ -38,6 +40,7 @@ def library_version() -> str:
 
 
 __all__ = [
+    "ArrayLike",
     "Attachment",
     "Bank",
     "CPUError",
@@ -78,6 +81,7 @@ __all__ = [
     "UnsupportedError",
     "generate",
     "library_version",
+    "plot",
     "read_png",
     "train",
     "write_dataset",

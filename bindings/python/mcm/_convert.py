@@ -4,7 +4,8 @@ from __future__ import annotations
 import mmap
 import operator
 import os
-from typing import Any, Optional, Union
+import sys
+from typing import Any, Optional, Protocol, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,22 @@ FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 PathLike = Union[str, "os.PathLike[str]"]
 BytesLike = Union[bytes, bytearray, memoryview, mmap.mmap]
+
+
+class SupportsArrayInterface(Protocol):
+    """Pillow images, for instance."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+
+class SupportsDLPack(Protocol):
+    def __dlpack__(self) -> object: ...
+
+
+ArrayLike = Union[npt.ArrayLike, SupportsArrayInterface, SupportsDLPack]
+"""Whatever holds numbers: what numpy reads, nested lists and Pillow images for instance; torch tensors, on any device
+and with gradients; and what offers DLPack alone. Memory in the right form is used as it is, all else is copied."""
 
 
 def u32(name: str, value: int) -> int:
@@ -51,29 +68,52 @@ def path(value: PathLike) -> bytes:
     return result
 
 
-def floats(value: npt.ArrayLike) -> FloatArray:
+def numbers(name: str, value: ArrayLike) -> npt.NDArray[Any]:
+    """`value` as an array of numbers, a view where possible."""
+    try:
+        result = _array(value)
+    except (ValueError, TypeError, RuntimeError, BufferError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InvalidArgument(f"{name} is {type(value).__name__}, expected an array of numbers: {reason}") from error
+    if result.dtype.kind not in "biuf":
+        raise InvalidArgument(f"{name} has dtype {result.dtype}, expected integers or real numbers")
+    return result
+
+
+def _array(value: Any) -> npt.NDArray[Any]:
+    torch = sys.modules.get("torch")  # there are no tensors before it is imported
+    if torch is not None and isinstance(value, torch.Tensor):
+        wide = value.float() if value.dtype is torch.bfloat16 else value  # which numpy lacks
+        return np.asarray(wide.numpy(force=True))
+    if hasattr(value, "__dlpack__") and not (hasattr(value, "__array__") or hasattr(value, "__array_interface__")):
+        return np.from_dlpack(value)
+    return np.asarray(value)
+
+
+def floats(name: str, value: ArrayLike) -> FloatArray:
     """`value` as contiguous float32."""
-    return np.require(value, np.float32, ("C", "A"))
+    with np.errstate(over="ignore"):  # the library refuses what is not finite
+        return np.require(numbers(name, value), np.float32, ("C", "A"))
 
 
-def samples(name: str, value: npt.ArrayLike) -> FloatArray:
+def samples(name: str, value: ArrayLike) -> FloatArray:
     """A batch of samples or predictions."""
-    result = floats(value)
+    result = floats(name, value)
     if result.ndim != 4:
         raise SizeError(f"{name} has shape {result.shape}, expected (batch, channels, height, width)")
     return result
 
 
-def floats_of_shape(name: str, value: npt.ArrayLike, shape: tuple[int, ...]) -> FloatArray:
-    result = floats(value)
+def floats_of_shape(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
+    result = floats(name, value)
     if result.shape != shape:
         raise SizeError(f"{name} has shape {result.shape}, expected {shape}")
     return result
 
 
-def timesteps(value: npt.ArrayLike, batch: int) -> FloatArray:
+def timesteps(value: ArrayLike, batch: int) -> FloatArray:
     """One timestep per image, from one number or one for each."""
-    result = floats(value)
+    result = floats("timesteps", value)
     if result.shape not in ((), (1,), (batch,)):
         raise SizeError(f"timesteps has shape {result.shape}, expected () or ({batch},)")
     return np.ascontiguousarray(np.broadcast_to(result, batch))
@@ -83,19 +123,38 @@ def address(array: Optional[FloatArray]) -> Optional[int]:
     return None if array is None else array.ctypes.data
 
 
-def intensities(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+def output(name: str, out: Optional[FloatArray], shape: tuple[int, ...], *inputs: FloatArray) -> FloatArray:
+    """`out` if the library can write to it, or a new array if it is None. It must not overlap the inputs."""
+    if out is None:
+        return np.empty(shape, np.float32)
+    if not isinstance(out, np.ndarray):
+        raise InvalidArgument(f"{name} is {type(out).__name__}, expected a numpy array")
+    if out.shape != shape:
+        raise SizeError(f"{name} has shape {out.shape}, expected {shape}")
+    if out.dtype != np.float32:
+        raise InvalidArgument(f"{name} has dtype {out.dtype}, expected float32")
+    if not out.flags.carray:
+        found = "not contiguous" if out.flags.writeable else "read-only"
+        raise InvalidArgument(f"{name} is {found}, expected a writable C-contiguous array")
+    if any(np.may_share_memory(out, given) for given in inputs):
+        raise InvalidArgument(f"{name} overlaps an input, expected memory of its own")
+    return out
+
+
+def intensities(name: str, value: ArrayLike) -> npt.NDArray[Any]:
     """Pixels as uint8, if they are integers, or float32."""
-    result = np.asarray(value)
+    result = numbers(name, value)
     if result.dtype.kind not in "iu":
-        return result.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):
+            return result.astype(np.float32, copy=False)
     if result.dtype != np.uint8 and result.size and not (0 <= result.min() and result.max() <= 255):
         raise InvalidArgument(f"{name} has values {result.min()} .. {result.max()}, expected 0 .. 255")
     return result.astype(np.uint8, copy=False)
 
 
-def pixels(image: npt.ArrayLike) -> npt.NDArray[Any]:
+def pixels(image: ArrayLike) -> npt.NDArray[Any]:
     """One image as uint8 or float32 with contiguous rows."""
-    result = np.asarray(image)
+    result = numbers("an image", image)
     if result.ndim not in (2, 3):
         raise SizeError(f"an image has shape {result.shape}, expected (height, width) or (height, width, channels)")
     result = intensities("an image", result)

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
+from ._convert import ArrayLike
 from .png import read_png
 
-ImageLike = Union[npt.ArrayLike, "os.PathLike[str]"]
+ImageLike = Union[ArrayLike, "os.PathLike[str]"]
 """An array (height, width) or (height, width, channels), or the path of a PNG.
 
 uint8 is 0 .. 255, float and bool are [0, 1], other integers must lie in 0 .. 255. In a class map the value is the
@@ -43,7 +44,8 @@ class Images:
         elif isinstance(images, (str, os.PathLike)):
             several = [images]
         else:
-            array = np.asarray(images)
+            whole: Any = images
+            array = convert.numbers("images", whole)
             one = array.ndim < 3 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
             several = [array] if one else list(array)
         self.pixels = [_pixels(image) for image in several]

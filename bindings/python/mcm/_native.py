@@ -27,6 +27,8 @@ from typing import Any, Callable, Optional, TypeVar
 
 from . import errors
 
+VERSION_MAJOR = 0
+"""Of mcm.h, which these declarations follow."""
 U8, F32, F16 = 1, 2, 3
 PREDICTION_EPSILON, PREDICTION_SAMPLE, PREDICTION_V = 1, 2, 3
 ENCODING_GREY, ENCODING_RGB, ENCODING_ONE_HOT = 1, 2, 3
@@ -616,9 +618,10 @@ def _open() -> CDLL:
         try:
             return CDLL(candidate)
         except OSError as reason:
-            reasons.append(f"  {candidate}: {reason}")
-    hint = "from MCM_LIBRARY" if chosen else "set MCM_LIBRARY to the path of the library"
-    raise ImportError("\n".join([f"{LIBRARY} cannot be loaded ({hint}); tried:", *reasons]))
+            why = str(reason).removeprefix(f"{candidate}: ")
+            reasons.append(f"{candidate}: {why}")
+    hint = "from MCM_LIBRARY" if chosen else "install libmcm or set MCM_LIBRARY to its path"
+    raise ImportError(f"{LIBRARY} cannot be loaded ({hint}); tried " + "; ".join(reasons))
 
 
 def _check(status: int, function: Any, arguments: Any) -> None:
@@ -626,8 +629,22 @@ def _check(status: int, function: Any, arguments: Any) -> None:
         raise errors.error(status, lib.mcm_last_error().decode("utf-8", "replace"))
 
 
+def _check_version(library: CDLL) -> None:
+    """Raises ImportError for a library of another major version, whose functions may have the same names."""
+    try:
+        library.mcm_version.restype, library.mcm_version.argtypes = c_uint32, ()
+        version = library.mcm_version()
+    except AttributeError:
+        raise ImportError(f"{library._name} lacks mcm_version: it is no libmcm") from None
+    major, rest = divmod(version, 1000000)
+    if major != VERSION_MAJOR:
+        found = f"{major}.{rest // 1000}.{rest % 1000}"
+        raise ImportError(f"{library._name} is libmcm {found}, expected version {VERSION_MAJOR} by this package")
+
+
 def _load() -> CDLL:
     library = _open()
+    _check_version(library)
     for name, (result, *arguments) in SIGNATURES.items():
         try:
             function = getattr(library, name)

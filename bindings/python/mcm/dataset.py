@@ -11,7 +11,7 @@ from . import _convert as convert
 from . import _native as native
 from . import _safetensors as safetensors
 from ._callback import Callback
-from ._convert import PathLike
+from ._convert import ArrayLike, PathLike
 from ._native import Handle, Owner, lib
 from ._progress import Bar, HeldInterrupt
 from .errors import Cancelled, InvalidArgument, SizeError
@@ -19,15 +19,8 @@ from .model import Model
 from .prompt import Prompt
 
 
-def _numbers(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise InvalidArgument(f"'{name}' has dtype {array.dtype}, expected integers or real numbers")
-    return array
-
-
-def _image_tensor(name: str, value: npt.ArrayLike) -> safetensors.Tensor:
-    array = _numbers(name, value)
+def _image_tensor(name: str, value: ArrayLike) -> safetensors.Tensor:
+    array = convert.numbers(f"'{name}'", value)
     shape = (*array.shape, 1) if array.ndim == 3 else array.shape
     if len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
         expected = "(examples, height, width) or (examples, height, width, 1 or 3)"
@@ -35,32 +28,32 @@ def _image_tensor(name: str, value: npt.ArrayLike) -> safetensors.Tensor:
     return safetensors.Tensor(name, array, "U8" if array.dtype.kind in "iu" else "F32", shape)
 
 
-def _sample_tensor(value: npt.ArrayLike) -> safetensors.Tensor:
-    array = _numbers("samples", value)
+def _sample_tensor(value: ArrayLike) -> safetensors.Tensor:
+    array = convert.numbers("'samples'", value)
     if array.ndim != 4 or 0 in array.shape:
         raise SizeError(f"'samples' has shape {array.shape}, expected (examples, channels, height, width)")
     return safetensors.Tensor("samples", array, "F32", array.shape)
 
 
-PromptsLike = Union[Prompt, npt.ArrayLike, tuple[npt.ArrayLike, npt.ArrayLike]]
+PromptsLike = Union[Prompt, ArrayLike, tuple[ArrayLike, ArrayLike]]
 """Encoded texts: a `Prompt`; or diffusers' prompt_embeds, (prompts, tokens, channels), or these with
 pooled_prompt_embeds, (prompts, channels). float16 is stored as such."""
 
 
-def _prompt_tensor(name: str, value: npt.ArrayLike, axes: str, count: Optional[int]) -> safetensors.Tensor:
-    array = _numbers(name, value)
+def _prompt_tensor(name: str, value: ArrayLike, axes: str, count: Optional[int]) -> safetensors.Tensor:
+    array = convert.numbers(f"'{name}'", value)
     if array.ndim != axes.count(",") + 1 or 0 in array.shape or count not in (None, len(array)):
         raise SizeError(f"'{name}' has shape {array.shape}, expected ({axes})")
     return safetensors.Tensor(name, array, "F16" if array.dtype == np.float16 else "F32", array.shape)
 
 
 def _prompt_tensors(
-    prompts: PromptsLike, prompt_index: Optional[npt.ArrayLike], examples: int
+    prompts: PromptsLike, prompt_index: Optional[ArrayLike], examples: int
 ) -> list[safetensors.Tensor]:
     """examples: how many there are."""
-    pooled: Optional[npt.ArrayLike] = None
+    pooled: Optional[ArrayLike] = None
     if isinstance(prompts, Prompt):
-        states: npt.ArrayLike = prompts.states
+        states: ArrayLike = prompts.states
         pooled = prompts.pooled if prompts.pooled_channels else None
     elif isinstance(prompts, tuple):
         states, pooled = prompts
@@ -74,7 +67,7 @@ def _prompt_tensors(
         if count not in (1, examples):
             raise SizeError(f"{count} prompts for {examples} examples and no prompt_index, expected 1 or {examples}")
         return tensors
-    index = np.asarray(prompt_index)
+    index = convert.numbers("prompt_index", prompt_index)
     if index.dtype.kind not in "iu" or index.shape != (examples,):
         found = f"prompt_index has dtype {index.dtype} and shape {index.shape}"
         raise SizeError(f"{found}, expected integers, ({examples},)")
@@ -86,11 +79,11 @@ def _prompt_tensors(
 def write_dataset(
     path: PathLike,
     /,
-    images: Optional[npt.ArrayLike] = None,
-    samples: Optional[npt.ArrayLike] = None,
+    images: Optional[ArrayLike] = None,
+    samples: Optional[ArrayLike] = None,
     prompts: Optional[PromptsLike] = None,
-    prompt_index: Optional[npt.ArrayLike] = None,
-    **conditions: npt.ArrayLike,
+    prompt_index: Optional[ArrayLike] = None,
+    **conditions: ArrayLike,
 ) -> None:
     """Write a data set file, at once or not at all. Arrays may be larger than memory (numpy.memmap).
 

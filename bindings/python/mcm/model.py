@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
-from ._convert import ByteArray, BytesLike, FloatArray, PathLike
+from ._convert import ArrayLike, ByteArray, BytesLike, FloatArray, PathLike
 from ._images import Images, ImagesLike
 from ._native import Handle, Owner, lib
 from .errors import InvalidArgument, SizeError
@@ -180,29 +179,31 @@ class Model(Owner):
 
     def predict(
         self,
-        sample: npt.ArrayLike,
-        timesteps: npt.ArrayLike,
-        class_input: Optional[npt.ArrayLike] = None,
+        sample: ArrayLike,
+        timesteps: ArrayLike,
+        class_input: Optional[ArrayLike] = None,
         prompt: Optional[Prompt] = None,
-        time_ids: Optional[npt.ArrayLike] = None,
-        timestep_cond: Optional[npt.ArrayLike] = None,
+        time_ids: Optional[ArrayLike] = None,
+        timestep_cond: Optional[ArrayLike] = None,
+        out: Optional[FloatArray] = None,
     ) -> FloatArray:
         """The network's prediction for a batch: float32, (batch, prediction_channels, height, width).
 
         sample: (batch, input_channels, height, width). timesteps: a number, or one per image. class_input: for a
         model that takes one, (batch, class_input_size), or (batch,) if that size is 1. prompt: for a model that reads
         a text. time_ids: (batch, time_id_count), by default those of a whole image. timestep_cond: a consistency
-        model's guidance embedding, by default zeros.
+        model's guidance embedding, by default zeros. out: an array to write the prediction to, and to return, instead
+        of a new one; it may not overlap the sample.
         Raises InvalidArgument, SizeError, StateError, IncompatibleError, OutOfMemory.
         """
         x = convert.samples("sample", sample)
         batch, _, height, width = x.shape
         t = convert.timesteps(timesteps, batch)
-        c = None if class_input is None else convert.floats(class_input)
+        c = None if class_input is None else convert.floats("class_input", class_input)
         ids = None if time_ids is None else convert.floats_of_shape(
             "time_ids", time_ids, (batch, self.info.time_id_count)
         )
-        cond = None if timestep_cond is None else convert.floats(timestep_cond)
+        cond = None if timestep_cond is None else convert.floats("timestep_cond", timestep_cond)
         options = native.PredictOptions(
             class_input_count=0 if c is None else c.size,
             class_input=convert.address(c),
@@ -211,7 +212,8 @@ class Model(Owner):
             timestep_cond=convert.address(cond),
             timestep_cond_count=0 if cond is None else cond.size,
         )
-        prediction = np.empty((batch, self.info.prediction_channels, height, width), np.float32)
+        shape = (batch, self.info.prediction_channels, height, width)
+        prediction = convert.output("out", out, shape, x)
         lib.mcm_model_predict_with(
             self._handle,
             batch,
@@ -240,12 +242,12 @@ class Model(Owner):
         lib.mcm_model_encode(self._handle, views, len(views.pixels), sample.ctypes.data, sample.size)
         return sample
 
-    def decode(self, sample: npt.ArrayLike) -> ByteArray:
+    def decode(self, sample: ArrayLike) -> ByteArray:
         """A sample (channels, height, width) to uint8 pixels, (height * scale, width * scale[, image_channels]).
 
         A batch of samples (batch, channels, height, width) gives a batch of images. Raises SizeError.
         """
-        x = convert.floats(sample)
+        x = convert.floats("sample", sample)
         if x.ndim not in (3, 4):
             raise SizeError(f"sample has shape {x.shape}, expected ([batch,] channels, height, width)")
         batch = x if x.ndim == 4 else x[np.newaxis]

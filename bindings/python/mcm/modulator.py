@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
-from ._convert import BytesLike, FloatArray, PathLike
+from ._convert import ArrayLike, BytesLike, FloatArray, PathLike
 from ._images import Conditions, ImagesLike
 from ._native import Handle, Owner, lib
 from .model import PREDICTION_TYPES, Model
@@ -99,18 +98,19 @@ class Modulator(Owner):
     def modulate(
         self,
         model: Model,
-        sample: npt.ArrayLike,
-        prediction: npt.ArrayLike,
-        timesteps: npt.ArrayLike,
+        sample: ArrayLike,
+        prediction: ArrayLike,
+        timesteps: ArrayLike,
         conditions: Mapping[str, ImagesLike],
         weight: float = 1.0,
+        out: Optional[FloatArray] = None,
     ) -> FloatArray:
         """The modulated prediction e' = e + weight * (M(x, e, t, conditions) - e), float32, of e's shape.
 
         sample, prediction: x and the model's e, (batch, channels, height, width). timesteps: a number, or one per
         image. conditions: by modality, one image for the whole batch or one per image, of any size; modalities that
         are not named are absent. Channels and prediction type are checked against the model; for its fingerprint see
-        `check`.
+        `check`. out: an array to write to, and to return, instead of a new one; it may be `prediction` itself.
         Raises InvalidArgument, SizeError, IncompatibleError, OutOfMemory.
         """
         x = convert.samples("sample", sample)
@@ -118,7 +118,7 @@ class Modulator(Owner):
         batch, _, height, width = x.shape
         t = convert.timesteps(timesteps, batch)
         given = Conditions(conditions)
-        modulated = np.empty_like(e)
+        modulated = convert.output("out", out, e.shape, x, *(() if out is e else (e,)))
         lib.mcm_modulator_modulate(
             self._handle,
             model._handle,

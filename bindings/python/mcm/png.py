@@ -4,10 +4,9 @@ from __future__ import annotations
 from ctypes import byref, c_uint32
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _convert as convert
-from ._convert import ByteArray, PathLike
+from ._convert import ArrayLike, ByteArray, PathLike
 from ._native import lib
 
 
@@ -24,7 +23,7 @@ def read_png(path: PathLike) -> ByteArray:
     return pixels[:, :, 0] if channels.value == 1 else pixels
 
 
-def write_png(path: PathLike, image: npt.ArrayLike) -> None:
+def write_png(path: PathLike, image: ArrayLike) -> None:
     """Write uint8 pixels, (height, width) or (height, width, 1, 3 or 4), as a PNG.
 
     Raises InvalidArgument, SizeError, IOFailure.

@@ -6,11 +6,10 @@ from ctypes import byref, c_char_p
 from typing import Optional, Union
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
-from ._convert import FloatArray
+from ._convert import ArrayLike, FloatArray
 from ._native import Handle, Owner, lib
 from .errors import SizeError
 from .model import Model
@@ -64,10 +63,10 @@ class Prompt(Owner):
         return cls(handle)
 
     @classmethod
-    def from_arrays(cls, states: npt.ArrayLike, pooled: Optional[npt.ArrayLike] = None) -> Prompt:
+    def from_arrays(cls, states: ArrayLike, pooled: Optional[ArrayLike] = None) -> Prompt:
         """diffusers' prompt_embeds, (count, tokens, channels), and pooled_prompt_embeds, (count, pooled_channels)."""
-        s = convert.floats(states)
-        p = None if pooled is None else convert.floats(pooled)
+        s = convert.floats("states", states)
+        p = None if pooled is None else convert.floats("pooled", pooled)
         if s.ndim != 3 or p is not None and (p.ndim != 2 or len(p) != len(s)):
             shapes = f"{s.shape}" if p is None else f"{s.shape} and {p.shape}"
             raise SizeError(f"shapes are {shapes}, expected (count, tokens, channels) and (count, pooled_channels)")

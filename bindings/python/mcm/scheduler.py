@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
-from ._convert import FloatArray
+from ._convert import ArrayLike, FloatArray
 from ._native import Handle, Owner, lib
 from .errors import InvalidArgument, SizeError
 from .model import Model
@@ -97,13 +97,13 @@ class Scheduler(Owner):
         lib.mcm_scheduler_get_step(self._handle, convert.u32("step", step), byref(info))
         return info
 
-    def scale_model_input(self, step: int, sample: npt.ArrayLike) -> FloatArray:
+    def scale_model_input(self, step: int, sample: ArrayLike) -> FloatArray:
         """What the network and modules read at a step, for x_t."""
-        return convert.floats(sample) * np.float32(self._step_info(step).input_scale)
+        return convert.floats("sample", sample) * np.float32(self._step_info(step).input_scale)
 
-    def history(self, sample: npt.ArrayLike) -> Optional[FloatArray]:
+    def history(self, sample: ArrayLike) -> Optional[FloatArray]:
         """What a run on samples of this shape keeps from step to step, for `step`; None if it keeps nothing."""
-        shape = convert.floats(sample).shape
+        shape = convert.floats("sample", sample).shape
         return np.zeros((self._history_count, *shape), np.float32) if self._history_count else None
 
     def needs_noise(self, step: int) -> bool:
@@ -115,9 +115,9 @@ class Scheduler(Owner):
     def step(
         self,
         step: int,
-        sample: npt.ArrayLike,
-        prediction: npt.ArrayLike,
-        noise: Optional[npt.ArrayLike] = None,
+        sample: ArrayLike,
+        prediction: ArrayLike,
+        noise: Optional[ArrayLike] = None,
         history: Optional[FloatArray] = None,
     ) -> StepResult:
         """Do step 0 .. len(timesteps) - 1.
@@ -127,14 +127,13 @@ class Scheduler(Owner):
         the step changes; a step may be repeated until the next is taken.
         Raises InvalidArgument, SizeError.
         """
-        x = convert.floats(sample)
+        x = convert.floats("sample", sample)
         if x.ndim == 0:
             raise SizeError("sample is a single number, expected an array (batch, ...)")
-        e = convert.floats(prediction)
+        e = convert.floats("prediction", prediction)
         z = None if noise is None else convert.floats_of_shape("noise", noise, x.shape)
-        kept = history
-        if kept is not None and not (kept.dtype == np.float32 and kept.flags.carray):
-            raise InvalidArgument("history is not as Scheduler.history made it")
+        shape = (self._history_count, *x.shape)
+        kept = None if history is None else convert.output("history", history, shape, x, e)
         result = StepResult(np.empty_like(x), np.empty_like(x))
         lib.mcm_scheduler_step_with_history(
             self._handle,
@@ -152,10 +151,10 @@ class Scheduler(Owner):
         )
         return result
 
-    def add_noise(self, timestep: int, x0: npt.ArrayLike, noise: npt.ArrayLike) -> FloatArray:
+    def add_noise(self, timestep: int, x0: ArrayLike, noise: ArrayLike) -> FloatArray:
         """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep 0 .. num_train_timesteps - 1; for schedulers
         that keep samples as x_0 + sigma noise (LMS, Euler, Heun), x_0 + sigma_t noise."""
-        x = convert.floats(x0)
+        x = convert.floats("x0", x0)
         z = convert.floats_of_shape("noise", noise, x.shape)
         noisy = np.empty_like(x)
         t = convert.u32("timestep", timestep)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
-from ._convert import ByteArray, FloatArray
+from ._convert import ArrayLike, ByteArray, FloatArray
 from ._images import Conditions, Images, ImagesLike
 from ._native import Handle, Owner, lib
+from ._progress import Bar
 from .controlnet import ControlNet
 from .errors import InvalidArgument, StateError
 from .model import Memory, Model, memory_from
@@ -24,6 +24,8 @@ from .scheduler import OptionsLike, kind_number, options_text
 
 SeedsLike = Union[int, Sequence[int]]
 PromptLike = Union[str, Sequence[str], Prompt]
+ProgressLike = Union[bool, Callable[["Step"], object], None]
+"""None, True or False, for a bar; or a function of each step that is done."""
 MODULATE = {"guided": native.MODULATE_GUIDED, "conditional": native.MODULATE_CONDITIONAL}
 
 
@@ -167,7 +169,7 @@ class Session(Owner):
         views = Images([] if masks is None else masks)
         lib.mcm_session_set_mask(self._handle, views, len(views.pixels))
 
-    def set_time_ids(self, time_ids: npt.ArrayLike, negative: Optional[npt.ArrayLike] = None) -> None:
+    def set_time_ids(self, time_ids: ArrayLike, negative: Optional[ArrayLike] = None) -> None:
         """Stable Diffusion XL's original height and width, crop's top and left, target height and width; of its refiner
         the first four and an aesthetic score: (batch, time_id_count). negative None: the same.
         """
@@ -176,9 +178,9 @@ class Session(Owner):
         other = positive if negative is None else convert.floats_of_shape("negative", negative, shape)
         lib.mcm_session_set_time_ids(self._handle, positive.ctypes.data, other.ctypes.data, positive.size)
 
-    def set_class_input(self, values: npt.ArrayLike) -> None:
+    def set_class_input(self, values: ArrayLike) -> None:
         """Class input of a model that takes one: (batch, class_input_size). Raises SizeError, InvalidArgument."""
-        array = convert.floats(values)
+        array = convert.floats("class_input", values)
         lib.mcm_session_set_class_input(self._handle, array.ctypes.data, array.size)
 
     def attach(
@@ -242,14 +244,21 @@ class Session(Owner):
         while not self.done:
             yield self.step()
 
-    def run(self, progress: Optional[Callable[[Step], object]] = None) -> None:
-        """Do the steps that are left. `progress` is called after each and stops the run by raising anything,
-        `Cancelled` for instance; the session stays at that step and can go on.
+    def run(self, progress: ProgressLike = None) -> None:
+        """Do the steps that are left. progress: None for a tqdm bar if tqdm is installed and stderr is a terminal, True
+        or False to decide; or a function that is called with each `Step` and that stops the run by raising anything,
+        `Cancelled` for instance.
+
+        Ctrl-C raises KeyboardInterrupt when the step that is running is done. However a run ends, the session stays at
+        that step and can go on.
         """
         # Steps from here instead of mcm_session_run, where an interrupt on entry to the callback would be lost.
-        for step in self:
-            if progress is not None:
-                progress(step)
+        shown = False if callable(progress) else progress
+        with Bar(shown, " steps", self.steps_done, self.steps) as bar:
+            for step in self:
+                bar.update(step.step)
+                if callable(progress):
+                    progress(step)
 
     @property
     def x(self) -> FloatArray:
@@ -259,7 +268,7 @@ class Session(Owner):
         return sample
 
     @x.setter
-    def x(self, sample: npt.ArrayLike) -> None:
+    def x(self, sample: ArrayLike) -> None:
         array = convert.floats_of_shape("x", sample, self.shape)
         lib.mcm_session_set_sample(self._handle, array.ctypes.data, array.size)
 
@@ -417,8 +426,8 @@ def generate(
     mask: Optional[ImagesLike] = None,
     seeds: SeedsLike = 0,
     batch: Optional[int] = None,
-    class_input: Optional[npt.ArrayLike] = None,
-    progress: Optional[Callable[[Step], object]] = None,
+    class_input: Optional[ArrayLike] = None,
+    progress: ProgressLike = None,
     **options: Any,
 ) -> ByteArray:
     """Sample a batch in one call: uint8, (batch, height, width) or (batch, height, width, channels).

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
-from ._convert import FloatArray, PathLike
+from ._convert import ArrayLike, FloatArray, PathLike
 from ._images import Conditions, Images, ImagesLike
 from ._native import Handle, Owner, lib
 from .dataset import Bank, Dataset
@@ -41,9 +40,9 @@ def _base(base: Union[Model, Bank]) -> tuple[Optional[Handle], Optional[Handle]]
 class _Buffer:
     """Floats of a trainer as numpy sees them: an array of them keeps the trainer's memory."""
 
-    def __init__(self, owner: Handle, address: Optional[int], count: int) -> None:
+    def __init__(self, owner: Handle, address: int, count: int) -> None:
         self._owner = owner
-        self.__array_interface__ = {"version": 3, "shape": (count,), "typestr": "<f4", "data": (address or 0, False)}
+        self.__array_interface__ = {"version": 3, "shape": (count,), "typestr": "<f4", "data": (address, False)}
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ class Trainer(Owner):
     def step(
         self,
         images: Optional[ImagesLike] = None,
-        samples: Optional[npt.ArrayLike] = None,
+        samples: Optional[ArrayLike] = None,
         conditions: Optional[Mapping[str, ImagesLike]] = None,
         prompt: Optional[Prompt] = None,
     ) -> TrainReport:
@@ -209,7 +208,7 @@ class Trainer(Owner):
     def accumulate(
         self,
         images: Optional[ImagesLike] = None,
-        samples: Optional[npt.ArrayLike] = None,
+        samples: Optional[ArrayLike] = None,
         conditions: Optional[Mapping[str, ImagesLike]] = None,
         prompt: Optional[Prompt] = None,
     ) -> TrainReport:
@@ -219,7 +218,7 @@ class Trainer(Owner):
     def evaluate(
         self,
         images: Optional[ImagesLike] = None,
-        samples: Optional[npt.ArrayLike] = None,
+        samples: Optional[ArrayLike] = None,
         conditions: Optional[Mapping[str, ImagesLike]] = None,
         averaged: bool = True,
         prompt: Optional[Prompt] = None,
@@ -240,7 +239,7 @@ class Trainer(Owner):
         self,
         function: Any,
         images: Optional[ImagesLike],
-        samples: Optional[npt.ArrayLike],
+        samples: Optional[ArrayLike],
         conditions: Optional[Mapping[str, ImagesLike]],
         prompt: Optional[Prompt],
         *more: object,
@@ -298,7 +297,8 @@ class Trainer(Owner):
         addresses, count = (c_void_p(), c_void_p(), c_void_p()), c_size_t()
         handle = self._handle
         lib.mcm_trainer_get_buffers(handle, *map(byref, addresses), byref(count))
-        return np.asarray(_Buffer(handle, addresses[index].value, count.value if addresses[index] else 0))
+        address = addresses[index].value
+        return np.empty(0, np.float32) if address is None else np.asarray(_Buffer(handle, address, count.value))
 
     @property
     def parameters(self) -> FloatArray:
@@ -308,7 +308,7 @@ class Trainer(Owner):
         return self._buffer(0)
 
     @parameters.setter
-    def parameters(self, values: npt.ArrayLike) -> None:
+    def parameters(self, values: ArrayLike) -> None:
         self._assign("parameters", self._buffer(0), values)
 
     @property
@@ -319,7 +319,7 @@ class Trainer(Owner):
         return self._buffer(1)
 
     @gradients.setter
-    def gradients(self, values: npt.ArrayLike) -> None:
+    def gradients(self, values: ArrayLike) -> None:
         self._assign("gradients", self._buffer(1), values)
 
     @property
@@ -328,11 +328,11 @@ class Trainer(Owner):
         return self._buffer(2)
 
     @ema.setter
-    def ema(self, values: npt.ArrayLike) -> None:
+    def ema(self, values: ArrayLike) -> None:
         self._assign("ema", self._buffer(2), values)
 
     @staticmethod
-    def _assign(name: str, buffer: FloatArray, values: npt.ArrayLike) -> None:
+    def _assign(name: str, buffer: FloatArray, values: ArrayLike) -> None:
         buffer[...] = convert.floats_of_shape(name, values, buffer.shape)
 
     @property

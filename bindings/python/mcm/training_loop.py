@@ -1,11 +1,9 @@
 """The whole of a training run."""
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from ctypes import byref
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -19,6 +17,7 @@ from ._native import lib
 from ._progress import Bar, HeldInterrupt
 from .dataset import Bank, Dataset
 from .errors import Cancelled, InvalidArgument
+from .plot import loss_curves
 from .training import Trainer, TrainReport, report_from
 
 Series = npt.NDArray[np.float64]
@@ -39,30 +38,8 @@ class TrainHistory:
         return len(self.step)
 
     def plot(self, path_or_axes: Any = None) -> Any:
-        """Draw loss and base loss, smoothed over a hundredth of the steps, into matplotlib axes, which are returned.
-
-        path_or_axes: the path of an image file to write, or axes to draw into; None: into a new pyplot figure.
-        Raises ImportError without matplotlib.
-        """
-        try:
-            figures = import_module("matplotlib.figure")
-        except ImportError:
-            raise ImportError("TrainHistory.plot needs matplotlib: pip install matplotlib") from None
-        is_path = isinstance(path_or_axes, (str, os.PathLike))
-        axes = path_or_axes
-        if is_path:
-            axes = figures.Figure(layout="constrained").subplots()
-        elif axes is None:
-            axes = import_module("matplotlib.pyplot").subplots()[1]
-        for values, label in ((self.loss, "loss"), (self.base_loss, "loss of the model alone")):
-            width = max(1, len(self) // 100)
-            smooth = np.convolve(values, np.full(width, 1 / width), "valid") if len(self) else values
-            axes.plot(self.step[width - 1 :], smooth, label=label)
-        axes.set_xlabel("step")
-        axes.legend()
-        if is_path:
-            axes.figure.savefig(path_or_axes)
-        return axes
+        """As `plot.loss_curves`."""
+        return loss_curves(self, path_or_axes)
 
 
 def _history(reports: Sequence[TrainReport]) -> TrainHistory:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ctypes import byref
-from typing import Any, TypedDict, Union
+from typing import Any, TypedDict, TypeVar, Union
 
 import numpy as np
 
@@ -67,7 +67,10 @@ class TrainerOptions(TypedDict, total=False):
     threads: int
 
 
-def choice(name: str, value: str, choices: Mapping[str, int]) -> int:
+T = TypeVar("T")
+
+
+def choice(name: str, value: str, choices: Mapping[str, T]) -> T:
     if value not in choices:
         raise InvalidArgument(f"{name} is {value!r}, expected one of {', '.join(choices)}")
     return choices[value]
@@ -86,7 +89,7 @@ class NativeOptions:
         if name not in TrainerOptions.__annotations__:
             raise TypeError(f"unknown option {name!r}, expected one of {', '.join(TrainerOptions.__annotations__)}")
         if name == "dropout":
-            self.dropout = np.atleast_1d(convert.floats(value))
+            self.dropout = np.atleast_1d(convert.floats("dropout", value))
             if self.dropout.ndim != 1 or self.dropout.size == 0:
                 raise InvalidArgument(f"dropout is {value!r}, expected a number or one per modality")
             self.struct.dropout, self.struct.dropout_count = self.dropout.ctypes.data, self.dropout.size

@@ -2,9 +2,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import subprocess
-import sys
 from dataclasses import FrozenInstanceError
 
 import mcm
@@ -12,6 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import CONDITIONS, FASHION, SEGMENTATION, SKETCH
+from test_library import run_python
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (5, 7, 4)])
@@ -334,14 +332,6 @@ def test_numpys_openblas_is_left_alone(model, x):
     assert threads() == before
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    search = os.path.dirname(os.path.dirname(mcm.__file__))
-    return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": search, **environment},
-        capture_output=True, text=True, timeout=60,
-    )
-
-
 def test_exit_with_open_objects():
     code = f"""
 import mcm
@@ -353,9 +343,3 @@ step = next(steps)
 """
     done = run_python(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_missing_library():
-    done = run_python("import mcm", MCM_LIBRARY="/nowhere/libmcm.so.1")
-    assert done.returncode == 1
-    assert "ImportError" in done.stderr and "/nowhere/libmcm.so.1: " in done.stderr and "MCM_LIBRARY" in done.stderr
