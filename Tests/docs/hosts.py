@@ -81,7 +81,9 @@ def _c_like(blocks: list[Block], before: str, inside: str) -> str:
         return located(blocks, '#line {line} "{page}"\n')
     functions, statements = _declarations(blocks)
     line = '#line {line} "{page}"\n'
-    return before + located(functions, line) + f"int main(void) {{\n{inside}" + located(statements, line) + "}\n"
+    body = located(functions, line) + f"int main(void) {{\n{inside}" + located(statements, line) + "}\n"
+    includes = "".join(re.findall(r"^#include .*\n", body, re.M))
+    return before + includes + re.sub(r"^#include .*$", "", body, flags=re.M)
 
 
 def c(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:
@@ -122,7 +124,7 @@ def rust(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]
     (package / "src" / "main.rs").write_text(code)
     (package / "Cargo.toml").write_text(f'[package]\nname = "{name}"\nversion = "0.0.0"\nedition = "2021"\n'
                                         f'[dependencies]\nmcm = {{ path = "{crate}" }}\n[workspace]\n')
-    target = WORK / "rust"  # shared by all programs
+    target = ROOT / "build" / "docs-cargo"  # shared by all programs, and kept
     build = ["cargo", "build", "--offline", "--quiet", "--manifest-path", package / "Cargo.toml", "--target-dir", target]
     return [build, [target / "debug" / name]]
 

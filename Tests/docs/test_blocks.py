@@ -48,6 +48,7 @@ class BlockTests(unittest.TestCase):
             for language, code, place in [
                 ("python", "a = 1\nb = a / 0", 'page.md", line 3'),
                 ("c", "int a = 1;\nint b = c;", "page.md:3:"),
+                ("c", "#include <time.h>\ntime_t now = time(NULL) + b;", "page.md:3:"),
             ]:
                 job = page(f"```{language}\n{code}\n```\n")
                 with self.assertRaises(hosts.Failed) as raised:
