@@ -17,7 +17,8 @@ def page(text: str) -> list:
 class BlockTests(unittest.TestCase):
     def test_blocks(self):
         first, second, third = page(
-            "text\n```python\na = 1\n```\n<!-- not run: needs weights -->\n\n```sh\nmake\n```\n- item\n\n  ```c\n  int x;\n  ```\n")
+            "text\n```python\na = 1\n```\n<!-- not run: needs weights -->\n\n```sh\nmake\n```\n"
+            "- item\n\n  ```c\n  int x;\n  ```\n")
         self.assertEqual((first.line, first.language, first.code, first.not_run), (3, "python", "a = 1\n", None))
         self.assertEqual((second.language, second.not_run), ("sh", "needs weights"))
         self.assertEqual((third.code, third.not_run), ("int x;\n", None))

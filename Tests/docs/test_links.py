@@ -79,7 +79,8 @@ class LinkTests(unittest.TestCase):
         page.write_text("# A `heading`\n[a](#a-heading) [b](no.md) [c](#no) `[d](no.md)`\n```text\n[e](no.md)\n```\n")
         found = problems(page)
         page.unlink()
-        self.assertEqual(found, ["build/links.md: no.md: there is no no.md", "build/links.md: #no: the page has no #no"])
+        self.assertEqual(found, ["build/links.md: no.md: there is no no.md",
+                                 "build/links.md: #no: the page has no #no"])
 
 
 if __name__ == "__main__":
