@@ -1,5 +1,5 @@
-"""How a program of each language is built and run. Each takes the program as a page has it, and returns the command that
-runs it, or raises Missing where the host is not here."""
+"""How a program of each language is built and run. Each takes the program as a page has it, and returns the commands
+that do it, or raises Missing where the host is not here."""
 from __future__ import annotations
 
 import os
@@ -81,7 +81,9 @@ def _c_like(blocks: list[Block], before: str, inside: str) -> str:
         return located(blocks, '#line {line} "{page}"\n')
     functions, statements = _declarations(blocks)
     line = '#line {line} "{page}"\n'
-    return before + located(functions, line) + f"int main(void) {{\n{inside}" + located(statements, line) + "}\n"
+    body = located(functions, line) + f"int main(void) {{\n{inside}" + located(statements, line) + "}\n"
+    includes = "".join(re.findall(r"^#include .*\n", body, re.M))
+    return before + includes + re.sub(r"^#include .*$", "", body, flags=re.M)
 
 
 def c(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:
@@ -122,9 +124,9 @@ def rust(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]
     (package / "src" / "main.rs").write_text(code)
     (package / "Cargo.toml").write_text(f'[package]\nname = "{name}"\nversion = "0.0.0"\nedition = "2021"\n'
                                         f'[dependencies]\nmcm = {{ path = "{crate}" }}\n[workspace]\n')
-    target = WORK / "rust"  # shared by all programs
-    build = ["cargo", "build", "--offline", "--quiet", "--manifest-path", package / "Cargo.toml", "--target-dir", target]
-    return [build, [target / "debug" / name]]
+    target = ROOT / "build" / "docs-cargo"  # shared by all programs, and kept
+    where = ["--manifest-path", package / "Cargo.toml", "--target-dir", target]
+    return [["cargo", "build", "--offline", "--quiet", *where], [target / "debug" / name]]
 
 
 def swift(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:
@@ -141,7 +143,8 @@ def swift(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]
     located_blocks = "".join(f'#sourceLocation(file: "{b.page}", line: {b.line})\n{b.code}' for b in blocks)
     source.write_text(located_blocks)
     as_library = ["-parse-as-library"] if is_program("swift", blocks[0].code) else []
-    flags = [*as_library, "-I", build / "Modules", "-I", ROOT / "Sources" / "CPNG", *(f for m in maps for f in ("-Xcc", m))]
+    flags = [*as_library, "-I", build / "Modules", "-I", ROOT / "Sources" / "CPNG"]
+    flags += [flag for each in maps for flag in ("-Xcc", each)]
     return [[compiler, source, "-o", program, *flags, *objects, "-use-ld=lld", "-lpng"], [program]]
 
 

@@ -89,9 +89,8 @@ def run_page(page: str) -> list[str]:
 
 
 def main() -> None:
-    shutil.rmtree(WORK, ignore_errors=True) if not (WORK / "rust").exists() else [
-        shutil.rmtree(path) for path in WORK.iterdir() if path.name != "rust"]
-    WORK.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
     subprocess.run(["make", "-s", "-C", ROOT, "install", f"PREFIX={PREFIX}", "DESTDIR="], check=True)
     failures = [failure for page in sys.argv[1:] or pages() for failure in run_page(page)]
     sys.exit(1 if failures else 0)

@@ -17,7 +17,8 @@ def page(text: str) -> list:
 class BlockTests(unittest.TestCase):
     def test_blocks(self):
         first, second, third = page(
-            "text\n```python\na = 1\n```\n<!-- not run: needs weights -->\n\n```sh\nmake\n```\n- item\n\n  ```c\n  int x;\n  ```\n")
+            "text\n```python\na = 1\n```\n<!-- not run: needs weights -->\n\n```sh\nmake\n```\n"
+            "- item\n\n  ```c\n  int x;\n  ```\n")
         self.assertEqual((first.line, first.language, first.code, first.not_run), (3, "python", "a = 1\n", None))
         self.assertEqual((second.language, second.not_run), ("sh", "needs weights"))
         self.assertEqual((third.code, third.not_run), ("int x;\n", None))
@@ -48,6 +49,7 @@ class BlockTests(unittest.TestCase):
             for language, code, place in [
                 ("python", "a = 1\nb = a / 0", 'page.md", line 3'),
                 ("c", "int a = 1;\nint b = c;", "page.md:3:"),
+                ("c", "#include <time.h>\ntime_t now = time(NULL) + b;", "page.md:3:"),
             ]:
                 job = page(f"```{language}\n{code}\n```\n")
                 with self.assertRaises(hosts.Failed) as raised:
