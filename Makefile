@@ -63,6 +63,7 @@ test-python: all $(VENV)/ready
 
 # The C++ header, its CMake package and its examples.
 test-cpp: all
+	bindings/cpp/tests/run.sh build
 	bindings/cpp/tests/install.sh
 
 $(VENV)/ready: bindings/python/pyproject.toml
