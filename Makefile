@@ -93,6 +93,7 @@ test-docs: all $(VENV)/ready
 
 # The C++ header, its CMake package and its examples.
 test-cpp: all
+	bindings/cpp/tests/run.sh build
 	bindings/cpp/tests/install.sh
 
 $(VENV)/ready: bindings/python/pyproject.toml
