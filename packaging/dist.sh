@@ -1,10 +1,28 @@
 #!/bin/sh
-# dist.sh VERSION: the sources of the last commit as dist/libmcm-VERSION.tar.gz, the same bytes each time.
+# dist.sh VERSION: the sources of the last commit as dist/libmcm-VERSION.tar.gz, the same bytes each time. With the
+# sources of Swift packages that are needed, so that neither git nor a network is.
 set -eu
 cd "$(dirname "$0")/.."
 git rev-parse HEAD >/dev/null || { echo "error: sources are packed from a git repository, and this is none" >&2; exit 1; }
 [ -z "$(git status --porcelain)" ] || echo "Note: what is not committed is left out."
+name=libmcm-$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+git archive --prefix="$name/" HEAD | tar -C "$work" -x
+
+# .package(url: "https://HOST/PATH/NAME", from: "1.0.0")
+sed -n 's|.*\.package(url: "[^"]*/\([^"/]*\)".*|\1|p' "$work/$name/Package.swift" | while read -r package; do
+    sources=.build/checkouts/$package
+    [ -e "$sources" ] || { echo "error: $sources is missing, run make first" >&2; exit 1; }
+    mkdir -p "$work/$name/Dependencies"
+    cp -r "$sources" "$work/$name/Dependencies"
+    rm -rf "$work/$name/Dependencies/$package/.git"
+    sed -i "s|\.package(url: \"[^\"]*/$package\"[^)]*)|.package(path: \"Dependencies/$package\")|" \
+        "$work/$name/Package.swift"
+done
+
 mkdir -p dist
-git archive --format=tar --prefix="libmcm-$1/" HEAD | gzip -9n > "dist/libmcm-$1.tar.gz.part"
-mv "dist/libmcm-$1.tar.gz.part" "dist/libmcm-$1.tar.gz"
-echo "dist/libmcm-$1.tar.gz"
+tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX \
+    --mtime="@$(git log -1 --format=%ct)" -c "$name" | gzip -9n > "dist/$name.tar.gz.part"
+mv "dist/$name.tar.gz.part" "dist/$name.tar.gz"
+echo "dist/$name.tar.gz"

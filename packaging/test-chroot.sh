@@ -51,7 +51,8 @@ echo 'deb [trusted=yes] file:/packages ./' > "$chroot/etc/apt/sources.list.d/pac
 inside apt-get update -qq
 inside useradd --create-home user
 mkdir "$chroot/pictures"
-cp -r examples/fashion "$chroot/home/user/fashion"
+mkdir "$chroot/home/user/given"
+cp -r examples/fashion examples/python "$chroot/home/user/given"
 inside chown -R user /pictures /home/user
 
 # Python, with what it asks for and nothing else.
@@ -60,17 +61,16 @@ check "it is a Python package of its version" user python3 -c "
 import importlib.metadata, mcm
 assert importlib.metadata.version('mcm') == mcm.__version__, mcm.__version__
 assert mcm.__file__.startswith('/usr/lib/python3/'), mcm.__file__"
-check "the Python example draws" user python3 /usr/share/doc/python3-mcm/examples/session.py fashion \
-    /pictures/python.png 7
+check "the Python example draws" user python3 given/python/session.py given/fashion /pictures/python.png 7
 inside apt-get purge -y -qq --auto-remove python3-mcm libmcm1 > "$log" 2>&1
 
 # The command line.
 if grep -q '^Package: mcm-tools' "$chroot/packages/Packages"; then
     check "mcm-tools is installed" install_packages mcm-tools
     check "mcm tells its version" user mcm --version
-    check "mcm generate draws" user mcm generate fashion/base --module fashion/module.mcm.safetensors \
-        --condition sketch=fashion/conditions/00_sketch.png \
-        --condition segmentation=fashion/conditions/00_segmentation.png \
+    check "mcm generate draws" user mcm generate given/fashion/base --module given/fashion/module.mcm.safetensors \
+        --condition sketch=given/fashion/conditions/00_sketch.png \
+        --condition segmentation=given/fashion/conditions/00_segmentation.png \
         --scheduler ddim --steps 25 --seed 7 --out /pictures/tools.png
     check "there is a man page" test -e "$chroot/usr/share/man/man1/mcm.1.gz"
     inside apt-get purge -y -qq --auto-remove mcm-tools > "$log" 2>&1
@@ -97,11 +97,15 @@ for picture in *.png; do
     [ "$picture" = tools.png ] || check "$picture is c_session.png" cmp c_session.png "$picture"
 done
 cd - > /dev/null
+check "python3-mcm is installed beside libmcm-dev" install_packages python3-mcm
+check "the packaged Python example finds its model" user python3 /usr/share/doc/libmcm-dev/examples/python/session.py
 if [ -e "$chroot/pictures/tools.png" ]; then
-    check "python3-mcm beside the others" install_packages python3-mcm mcm-tools
+    check "mcm-tools is installed beside them" install_packages mcm-tools
     check "tools.png has the pixels of c_session.png" user python3 -c "
 import mcm, numpy
 numpy.testing.assert_array_equal(mcm.read_png('/pictures/tools.png'), mcm.read_png('/pictures/c_session.png'))"
+    check "mcm draws tools.png again from itself" user mcm generate --from /pictures/tools.png --out again.png
+    check "the same file" user cmp /pictures/tools.png again.png
 fi
 
 # No trace. Everything that we install has mcm in its path.

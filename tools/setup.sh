@@ -4,6 +4,7 @@ set -eu
 packages="build-essential binutils pkg-config libpng-dev cmake python3 python3-venv valgrind"
 missing=
 packages="$packages abigail-tools" # tools/abi.sh
+packages="$packages libcurl4 libncurses6 libsqlite3-0 libuuid1 libxml2" # Swift's toolchain
 if ! command -v dpkg-query >/dev/null; then
     echo "Note: this is not Debian. Needed are what its packages $packages have." >&2
     packages=
