@@ -24,7 +24,7 @@ VENV    := build/venv
 LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
-.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python
+.PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python test-rust
 
 all: $(LIBRARY)
 
@@ -47,7 +47,7 @@ demo: build/demo
 	build/demo examples/fashion build/demo.png
 	@echo "The picture is build/demo.png."
 
-test: test-swift test-abi test-python
+test: test-swift test-abi test-python test-rust
 
 test-swift: setup
 	$(SWIFT) test -c release -Xswiftc -enable-testing
@@ -60,6 +60,11 @@ test-abi: all
 
 test-python: all $(VENV)/ready
 	$(VENV)/bin/python -m pytest -q bindings/python/tests
+
+# Debian's cargo is installed where there is none.
+test-rust: all
+	@command -v cargo >/dev/null || tools/setup.sh cargo
+	bindings/rust/test.sh build build/rust
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what the build and the tests need from Debian, if anything is missing. Swift itself must be there.
+# setup.sh [package]...: installs what the build and the tests need from Debian, and these packages, if anything is
+# missing. Swift itself must be there.
 set -eu
-packages="build-essential binutils pkg-config libpng-dev python3 python3-venv valgrind"
+packages="build-essential binutils pkg-config libpng-dev python3 python3-venv valgrind $*"
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
