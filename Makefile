@@ -62,9 +62,9 @@ test-python: all $(VENV)/ready
 	$(VENV)/bin/python -m pytest -q bindings/python/tests
 
 # Debian's cargo is installed where there is none.
-test-rust: all
+test-rust: all $(VENV)/ready
 	@command -v cargo >/dev/null || tools/setup.sh cargo
-	bindings/rust/test.sh build build/rust
+	bindings/rust/test.sh build build/rust $(VENV)/bin/python
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# test.sh LIBDIR TARGET: builds the crates against include/ and LIBDIR, and tests them; TARGET is cargo's folder.
+# test.sh LIBDIR TARGET [PYTHON]: builds the crates against include/ and LIBDIR, and tests them. TARGET is cargo's folder;
+# PYTHON has numpy, to write small models that read texts. All are relative to the repository's root.
 set -e
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -17,7 +18,15 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
     echo "rust: no clippy, lints are not checked"
 fi
-cargo test -q > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+if [ -n "$3" ]; then
+    mkdir "$work/models"
+    PYTHONPATH=$root/bindings/python/tests "$root/$3" tools/tiny_models.py "$work/models"
+    export MCM_TEST_MODELS="$work/models"
+else
+    echo "rust: no Python with numpy, models that read texts are not tested"
+fi
+# Not every cargo lets programs of documentation tests find the library.
+LD_LIBRARY_PATH="$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" cargo test -q > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 grep "^test result" "$work/log" | grep -v " 0 passed"
 RUSTDOCFLAGS="-D warnings" cargo doc -q --no-deps
 

@@ -7,7 +7,7 @@ use mcm_sys as sys;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A call that failed: of what kind, and one line that says what was found and what was expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     status: i32,
@@ -105,6 +105,13 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.message)
+    }
+}
+
+/// What a program shows whose `main` returns the error, so that it is to be read.
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}: {}", self.kind, self.message)
     }
 }
 

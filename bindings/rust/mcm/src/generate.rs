@@ -16,7 +16,7 @@ pub struct Conditioning<'a> {
     pub options: AttachOptions,
 }
 
-/// What [`generate`] is to draw.
+/// What [`generate()`] is to draw.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GenerateOptions<'a> {
     /// One for the whole batch, or one per image; none: 0.

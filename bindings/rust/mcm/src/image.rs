@@ -62,7 +62,7 @@ impl<'a> Image<'a> {
     fn view<T>(pixels: &'a [T], dtype: i32, shape: [u32; 3], row_stride: Option<usize>) -> Result<Image<'a>> {
         let [width, height, channels] = shape;
         if width == 0 || height == 0 || channels == 0 {
-            return Err(Error::size(format!("an image of {width}x{height}x{channels}, expected no side of 0")));
+            return Err(Error::size(format!("an image of {width} x {height} x {channels}, expected no side of 0")));
         }
         let row = product(&[width as usize, channels as usize])?;
         let stride = row_stride.unwrap_or(row);
@@ -76,7 +76,7 @@ impl<'a> Image<'a> {
         if !fits {
             let least = if row_stride.is_some() { "at least " } else { "" };
             let found = pixels.len();
-            let shape = format!("{width}x{height}x{channels}");
+            let shape = format!("{width} x {height} x {channels}");
             return Err(Error::size(format!("{found} elements of an image, expected {least}{needed} for {shape}")));
         }
         let native = sys::mcm_image {
@@ -119,7 +119,7 @@ impl<'a> Image<'a> {
 impl fmt::Debug for Image<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sys::mcm_image { width, height, channels, .. } = self.native;
-        write!(formatter, "Image({width}x{height}x{channels})")
+        write!(formatter, "Image({width} x {height} x {channels})")
     }
 }
 

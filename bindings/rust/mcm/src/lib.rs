@@ -2,7 +2,7 @@
 //!
 //! Loads a pretrained diffusion model in diffusers format, attaches multimodal conditioning modules and lets the caller
 //! drive sampling at one of three levels:
-//! 1. [`generate`]: one call, with a closure that can cancel;
+//! 1. [`generate()`]: one call, with a closure that can cancel;
 //! 2. [`Session`]: create, condition, seed, step, inspect, edit, decode;
 //! 3. [`Model::predict`], [`Modulator::modulate`], [`Scheduler::step`]: the raw parts, for a loop of the caller's own.
 //!

@@ -36,6 +36,7 @@ fn files() {
     assert_eq!(refused(Modulator::open(fashion("README.md")), "README.md"), ErrorKind::Format);
     let error = Model::open("/nowhere").unwrap_err();
     assert_eq!(error.status(), 100);
+    assert_eq!(format!("{error:?}"), format!("Io: {error}"));
     let _: &dyn std::error::Error = &error;
     let image = Pixels::new(vec![0; 4], 2, 2, 1).unwrap();
     assert_eq!(refused(image.write_png("/nowhere/out.png"), "/nowhere/out.png"), ErrorKind::Io);
