@@ -12,13 +12,12 @@
 //! use mcm::{AttachOptions, Model, Modulator, SchedulerKind, Session, SessionOptions};
 //!
 //! fn main() -> mcm::Result<()> {
-//! #   std::env::set_current_dir("../../../examples").unwrap();
-//!     let model = Model::open("fashion/base")?;
-//!     let module = Modulator::open("fashion/module.mcm.safetensors")?;
+//!     let model = Model::open("examples/fashion/base")?;
+//!     let module = Modulator::open("examples/fashion/module.mcm.safetensors")?;
 //!     let options = SessionOptions { scheduler: SchedulerKind::Ddim, steps: 10, ..Default::default() };
 //!     let mut session = Session::new(&model, &options)?;
 //!     let attachment = session.attach(&module, &AttachOptions::default())?;
-//!     session.set_condition_png(attachment, "sketch", "fashion/conditions/00_sketch.png")?;
+//!     session.set_condition_png(attachment, "sketch", "examples/fashion/conditions/00_sketch.png")?;
 //!     session.seed(1)?;
 //!     while let Some(step) = session.next_step()? {
 //!         println!("step {} of {}, timestep {}", step.number(), step.steps(), step.timestep());
@@ -82,3 +81,8 @@ pub use step::{Decode, SessionState, Step, Steps};
 pub use trainer::{Base, Buffers, BuffersMut, Losses, LossesOf, ModuleFormat, ParameterInfo, Trainer, TrainerState};
 pub use trainer_options::{ResumeOptions, TimestepDraw, TrainOptions, TrainerOptions, Weighting};
 pub use version::version;
+
+/// The page of the documentation for this host: its code is tested.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/rust.md")]
+mod page {}

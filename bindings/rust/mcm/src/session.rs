@@ -73,6 +73,14 @@ impl Session {
     /// Does a step; None when all are done. A lending loop: the step borrows the session until it was last used, and
     /// then the session may be changed. Errors: State before seeding; InvalidArgument if the result is not finite. A
     /// session whose step has failed is as before.
+    ///
+    /// ```compile_fail,E0499
+    /// # fn test(mut session: mcm::Session) -> mcm::Result<()> {
+    /// let first = session.next_step()?;
+    /// let second = session.next_step()?; // error: the first is used below
+    /// println!("{first:?}");
+    /// # Ok(()) }
+    /// ```
     pub fn next_step(&mut self) -> Result<Option<Step<'_>>> {
         step::advance(&self.handle)
     }
