@@ -33,7 +33,7 @@ LIBRARY := build/libmcm.so.$(VERSION)
 SOURCES := Package.swift $(shell find include Sources -type f)
 
 .PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python abi abi-check \
-	test-install dist dist-binary deb test-packages release-check docs test-docs wheel test-cpp
+	test-install dist dist-binary deb test-packages release-check docs test-docs wheel test-cpp test-rust
 
 all: $(LIBRARY)
 
@@ -61,7 +61,7 @@ demo: build/demo
 	build/demo examples/fashion build/demo.png
 	@echo "The picture is build/demo.png."
 
-test: test-swift test-abi test-python abi-check test-install test-docs test-cpp
+test: test-swift test-abi test-python abi-check test-install test-docs test-cpp test-rust
 
 test-swift: setup
 	@$(check-swift)
@@ -95,6 +95,11 @@ test-docs: all $(VENV)/ready
 test-cpp: all
 	bindings/cpp/tests/run.sh build
 	bindings/cpp/tests/install.sh
+
+# Debian's cargo is installed where there is none.
+test-rust: all $(VENV)/ready
+	@command -v cargo >/dev/null || tools/setup.sh cargo
+	bindings/rust/test.sh build build/rust $(VENV)/bin/python
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)

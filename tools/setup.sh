@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what the build and the tests need from Debian, if anything is missing. Swift itself is up to the user.
+# setup.sh [package]...: installs what the build and the tests need from Debian, and these packages, if anything is
+# missing. Swift itself is up to the user.
 set -eu
-packages="build-essential binutils pkg-config libpng-dev cmake python3 python3-venv valgrind"
+packages="build-essential binutils pkg-config libpng-dev cmake python3 python3-venv valgrind $*"
 missing=
 packages="$packages abigail-tools" # tools/abi.sh
 packages="$packages libcurl4 libncurses6 libsqlite3-0 libuuid1 libxml2" # Swift's toolchain
