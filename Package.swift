@@ -29,7 +29,13 @@ let root = Context.packageDirectory
 
 let package = Package(
     name: "mcm",
-    products: [.library(name: "mcm", type: .dynamic, targets: ["MCM"])],
+    products: [
+        .library(name: "mcm", type: .dynamic, targets: ["MCM"]),
+        .library(name: "LibMCM", targets: ["LibMCM"]),
+        // Installed as mcm: a package has one product of a name.
+        .executable(name: "mcm-cli", targets: ["CommandLineTool"]),
+    ],
+    dependencies: [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")],
     targets: [
         .systemLibrary(name: "CMCM", path: "include"),
         .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
@@ -57,6 +63,20 @@ let package = Package(
                     "-Xlinker", "--as-needed", "-Xlinker", "-zdefs",
                 ])
             ]),
+        .target(
+            name: "LibMCM",
+            dependencies: ["CShims", "Training", "Pipeline", "Networks", "Sampling", "Images", "Checkpoint"],
+            swiftSettings: numeric),
+        .executableTarget(
+            name: "CommandLineTool",
+            dependencies: ["LibMCM", "CPNG", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-use-ld=lld", "-Xlinker", "--gc-sections", "-Xlinker", "--as-needed",
+                    // What ArgumentParser's FoundationEssentials is made of.
+                    "-l_FoundationCollections", "-l_FoundationCShims",
+                ])
+            ]),
 
         .target(name: "TestSupport", dependencies: ["Kernels", "Checkpoint", "Networks"], path: "Tests/TestSupport"),
         .testTarget(
@@ -68,6 +88,8 @@ let package = Package(
         .testTarget(name: "SamplingTests", dependencies: ["Sampling", "Pipeline", "TestSupport"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),
         .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "TestSupport"]),
+        .testTarget(
+            name: "LibMCMTests", dependencies: ["LibMCM", "TestSupport"], swiftSettings: numeric),
         .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
     ] + wide,
     swiftLanguageModes: [.v6]
