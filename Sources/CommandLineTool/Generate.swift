@@ -11,13 +11,18 @@ struct Generate: ParsableCommand {
             beside. A file that has changed since is an error unless it is given again.
 
             EXAMPLES
-              mcm generate base -m module.mcm.safetensors -c sketch=sketch.png --seed 7 -o boot.png
-              mcm generate base -m module.mcm.safetensors:0.8:0-0.6 -c sketch=s.png -n 4 -o boot-{seed}.png
-              mcm generate sd15 -p "a lighthouse at dusk" --negative blurry --scheduler unipc --steps 20
-              mcm generate sd15 -p "a red door" --image house.png --mask door.png --strength 0.8
+              mcm generate base -m module.mcm.safetensors -c sketch=sketch.png \\
+                  --seed 7 -o boot.png
+              mcm generate base -m module.mcm.safetensors:0.8:0-0.6 \\
+                  -c sketch=sketch.png -n 4 -o boot-{seed}.png
+              mcm generate sd15 -p "a lighthouse at dusk" --negative blurry \\
+                  --scheduler unipc --steps 20
+              mcm generate sd15 -p "a red door" --image house.png \\
+                  --mask door.png --strength 0.8
               mcm generate sd15 -p "a cabin" --controlnet canny=edges.png:0.7
               mcm generate --from boot.png -o again.png
-              mcm generate --from boot.png --steps 50 -n 8 --batch 8 -o more-{seed}.png
+              mcm generate --from boot.png --steps 50 -n 8 --batch 8 \\
+                  -o more-{seed}.png
             """)
 
     @Argument(help: "Folder of a diffusers model, or a .safetensors file.", completion: .file())

@@ -38,7 +38,7 @@ enum PNGText {
         else {
             throw MCMError(
                 .invalidArgument,
-                "image: a text entry \"\(keyword)\", expected a keyword of 1 to 79 ASCII letters, and text without zeros"
+                "image: a text entry \"\(keyword)\", expected a keyword of 1 to 79 letters and text without zeros"
             )
         }
         let data = Array("iTXt".utf8) + Array(keyword.utf8) + [0, 0, 0, 0, 0] + Array(value.utf8)
