@@ -25,6 +25,23 @@ let microkernels: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"])]
     let wide: [Target] = []
     let kernelDependencies: [Target.Dependency] = ["CShims", "Microkernels"]
 #endif
+// The command line alone needs another package: MCM_LIBRARY_ONLY=1 leaves both out, as where GitHub is out of reach.
+let hasCommandLine = Context.environment["MCM_LIBRARY_ONLY"] == nil
+let commandLine: [Target] =
+    !hasCommandLine
+    ? []
+    : [
+        .executableTarget(
+            name: "CommandLineTool",
+            dependencies: ["LibMCM", "CPNG", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-use-ld=lld", "-Xlinker", "--gc-sections", "-Xlinker", "--as-needed",
+                    // What ArgumentParser's FoundationEssentials is made of.
+                    "-l_FoundationCollections", "-l_FoundationCShims",
+                ])
+            ])
+    ]
 let root = Context.packageDirectory
 
 let package = Package(
@@ -32,10 +49,9 @@ let package = Package(
     products: [
         .library(name: "mcm", type: .dynamic, targets: ["MCM"]),
         .library(name: "LibMCM", targets: ["LibMCM"]),
-        // Installed as mcm: a package has one product of a name.
-        .executable(name: "mcm-cli", targets: ["CommandLineTool"]),
-    ],
-    dependencies: [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")],
+    ] + (hasCommandLine ? [.executable(name: "mcm-cli", targets: ["CommandLineTool"])] : []),  // installed as mcm
+    dependencies: hasCommandLine
+        ? [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")] : [],
     targets: [
         .systemLibrary(name: "CMCM", path: "include"),
         .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
@@ -67,16 +83,8 @@ let package = Package(
             name: "LibMCM",
             dependencies: ["CShims", "Training", "Pipeline", "Networks", "Sampling", "Images", "Checkpoint"],
             swiftSettings: numeric),
-        .executableTarget(
-            name: "CommandLineTool",
-            dependencies: ["LibMCM", "CPNG", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-            linkerSettings: [
-                .unsafeFlags([
-                    "-static-stdlib", "-use-ld=lld", "-Xlinker", "--gc-sections", "-Xlinker", "--as-needed",
-                    // What ArgumentParser's FoundationEssentials is made of.
-                    "-l_FoundationCollections", "-l_FoundationCShims",
-                ])
-            ]),
+        // A package of its own, too (examples/swift); here it is built and tested beside the rest.
+        .executableTarget(name: "session", dependencies: ["LibMCM"], path: "examples/swift/Sources/session"),
 
         .target(name: "TestSupport", dependencies: ["Kernels", "Checkpoint", "Networks"], path: "Tests/TestSupport"),
         .testTarget(
@@ -91,6 +99,6 @@ let package = Package(
         .testTarget(
             name: "LibMCMTests", dependencies: ["LibMCM", "TestSupport"], swiftSettings: numeric),
         .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
-    ] + wide,
+    ] + wide + commandLine,
     swiftLanguageModes: [.v6]
 )

@@ -53,7 +53,7 @@ struct Generate: ParsableCommand {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "A conditioning module; of several each corrects the others' prediction.",
+            "A conditioning module; what several correct is added.",
             valueName: "file[:weight[:begin-end]]"), completion: .file())
     var module: [Weighted] = []
     @Option(
