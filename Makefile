@@ -1,6 +1,6 @@
 # libmcm. `make demo` and `make test` do all the set-up they need on Debian 12; see CONTRIBUTING.md.
 #
-#   make            build/libmcm.so
+#   make            build/libmcm.so, and the command line build/mcm
 #   make demo       draw garments that follow sketches and label maps: build/demo.png
 #   make test       all tests
 #   make docs       docs/reference.md from include/mcm.h
@@ -8,8 +8,8 @@
 #                   $(PARITY_PYTHON))
 #   make bench      time libmcm and its peers alternately: docs/benchmark.json (Python with bench/requirements.txt
 #                   in $(BENCH_PYTHON), a quiet machine, three hours)
-#   make install    PREFIX=/usr/local DESTDIR=
-#   make uninstall  with the same
+#   make build/libmcm.so.0.1.0 MCM_LIBRARY_ONLY=1    without the command line, whose argument parser is on GitHub
+#   make install    PREFIX=/usr/local DESTDIR=; make uninstall, with the same
 #   make dist       dist/libmcm-VERSION.tar.gz, sources; make dist-binary, what `make install` installs
 #   make deb        dist/*.deb: libmcm1, libmcm-dev, mcm-tools, python3-mcm
 #   make test-packages  try these as a new user would, in a clean Debian (as root, ten minutes)
@@ -30,12 +30,14 @@ CFLAGS  ?= -O2
 VENV    := build/venv
 
 LIBRARY := build/libmcm.so.$(VERSION)
+COMMAND := build/mcm
 SOURCES := Package.swift $(shell find include Sources -type f)
 
 .PHONY: all setup demo test parity bench install uninstall clean test-swift test-abi test-python abi abi-check \
-	test-install dist dist-binary deb test-packages release-check docs test-docs wheel test-cpp test-rust
+	test-install dist dist-binary deb test-packages release-check docs test-docs wheel test-cpp test-rust test-cli \
+	test-swift-example install-cli uninstall-cli
 
-all: $(LIBRARY)
+all: $(LIBRARY) $(COMMAND)
 
 $(LIBRARY): $(SOURCES) | setup
 	@$(check-swift)
@@ -45,6 +47,16 @@ $(LIBRARY): $(SOURCES) | setup
 	strip --strip-unneeded $@
 	ln -sf libmcm.so.$(VERSION) build/libmcm.so.$(ABI)
 	ln -sf libmcm.so.$(ABI) build/libmcm.so
+
+# The command line, its manual page and its completions. (After the library: one build at a time.)
+$(COMMAND): $(LIBRARY) tools/manpage.py
+	$(SWIFT) build -c release --product mcm-cli
+	install -m 755 .build/release/mcm-cli $@
+	strip $@
+	$@ --experimental-dump-help | $(PYTHON) tools/manpage.py $(VERSION) > build/mcm.1
+	$@ --generate-completion-script bash > build/mcm.bash
+	$@ --generate-completion-script zsh > build/_mcm
+	$@ --generate-completion-script fish > build/mcm.fish
 
 # Said here, not by setup: installing what is built needs no Swift, which root may not have in its PATH.
 check-swift = command -v $(SWIFT) >/dev/null || \
@@ -61,17 +73,30 @@ demo: build/demo
 	build/demo examples/fashion build/demo.png
 	@echo "The picture is build/demo.png."
 
-test: test-swift test-abi test-python abi-check test-install test-docs test-cpp test-rust
+test: test-swift test-abi test-cli test-swift-example test-python test-cpp test-rust test-docs abi-check \
+	test-install
 
 test-swift: setup
 	@$(check-swift)
-	$(SWIFT) test -c release -Xswiftc -enable-testing
+	MCM_LIBRARY_ONLY=1 $(SWIFT) test -c release -Xswiftc -enable-testing
 
 test-abi: all
 	@! nm .build/release/libmcm.so | grep -E ' \$$s.*[0-9](MCM|Kernels|Microkernels|Images|Checkpoint|Networks|Pipeline|Sampling|Text|Training).*_WZ$$' \
 		|| { echo "error: lazy globals above, expected none: see Sources/CShims/include/cshims.h"; exit 1; }
 	Tests/ABI/run.sh build
 	Tests/ABI/install.sh
+
+test-cli: all
+	Tests/CLI/run.sh build/mcm build
+
+# The example, built with this package and not by itself, for nothing to be built twice.
+test-swift-example: all
+	$(SWIFT) package --package-path examples/swift --scratch-path build/swift-example describe >/dev/null
+	$(SWIFT) build -c release --product session
+	.build/release/session examples/fashion build/swift.png 1 >/dev/null
+	$(CC) $(CFLAGS) -Iinclude examples/c/session.c -Lbuild -lmcm -Wl,-rpath,'$$ORIGIN' -o build/session
+	build/session examples/fashion build/c.png 1 >/dev/null
+	cmp build/swift.png build/c.png
 
 test-python: all $(VENV)/ready wheel
 	$(VENV)/bin/python -m pytest -q bindings/python/tests
@@ -140,7 +165,7 @@ parity: all
 bench: all
 	$(BENCH_PYTHON) bench/bench.py --library build/libmcm.so
 
-install: all
+install: all install-cli
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -m 644 include/mcm.h $(DESTDIR)$(PREFIX)/include/mcm.h
 	install -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION)
@@ -167,7 +192,7 @@ define install-cpp
 	done
 endef
 
-uninstall:
+uninstall: uninstall-cli
 	rm -f $(DESTDIR)$(PREFIX)/include/mcm.hpp $(CPP_FILES:%=$(DESTDIR)$(PREFIX)/include/mcm/%) \
 		$(CMAKE_FILES:%=$(DESTDIR)$(LIBDIR)/cmake/mcm/%)
 	for folder in $(DESTDIR)$(PREFIX)/include/mcm $(DESTDIR)$(LIBDIR)/cmake/mcm; do \
@@ -175,6 +200,21 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/include/mcm.h $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION) \
 		$(DESTDIR)$(LIBDIR)/libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm
+
+SHARE := $(DESTDIR)$(PREFIX)/share
+install-cli: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/bash-completion/completions \
+		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/mcm
+	install -m 644 build/mcm.1 $(SHARE)/man/man1/mcm.1
+	install -m 644 build/mcm.bash $(SHARE)/bash-completion/completions/mcm
+	install -m 644 build/_mcm $(SHARE)/zsh/site-functions/_mcm
+	install -m 644 build/mcm.fish $(SHARE)/fish/vendor_completions.d/mcm.fish
+
+uninstall-cli:
+	rm -f $(DESTDIR)$(PREFIX)/bin/mcm $(SHARE)/man/man1/mcm.1 \
+		$(SHARE)/bash-completion/completions/mcm $(SHARE)/zsh/site-functions/_mcm \
+		$(SHARE)/fish/vendor_completions.d/mcm.fish
 
 clean:
 	rm -rf .build build dist

@@ -25,11 +25,33 @@ let microkernels: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"])]
     let wide: [Target] = []
     let kernelDependencies: [Target.Dependency] = ["CShims", "Microkernels"]
 #endif
+// The command line alone needs another package: MCM_LIBRARY_ONLY=1 leaves both out, as where GitHub is out of reach.
+let hasCommandLine = Context.environment["MCM_LIBRARY_ONLY"] == nil
+let commandLine: [Target] =
+    !hasCommandLine
+    ? []
+    : [
+        .executableTarget(
+            name: "CommandLineTool",
+            dependencies: ["LibMCM", "CPNG", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-use-ld=lld", "-Xlinker", "--gc-sections", "-Xlinker", "--as-needed",
+                    // What ArgumentParser's FoundationEssentials is made of.
+                    "-l_FoundationCollections", "-l_FoundationCShims",
+                ])
+            ])
+    ]
 let root = Context.packageDirectory
 
 let package = Package(
     name: "mcm",
-    products: [.library(name: "mcm", type: .dynamic, targets: ["MCM"])],
+    products: [
+        .library(name: "mcm", type: .dynamic, targets: ["MCM"]),
+        .library(name: "LibMCM", targets: ["LibMCM"]),
+    ] + (hasCommandLine ? [.executable(name: "mcm-cli", targets: ["CommandLineTool"])] : []),  // installed as mcm
+    dependencies: hasCommandLine
+        ? [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")] : [],
     targets: [
         .systemLibrary(name: "CMCM", path: "include"),
         .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
@@ -57,6 +79,12 @@ let package = Package(
                     "-Xlinker", "--as-needed", "-Xlinker", "-zdefs",
                 ])
             ]),
+        .target(
+            name: "LibMCM",
+            dependencies: ["CShims", "Training", "Pipeline", "Networks", "Sampling", "Images", "Checkpoint"],
+            swiftSettings: numeric),
+        // A package of its own, too (examples/swift); here it is built and tested beside the rest.
+        .executableTarget(name: "session", dependencies: ["LibMCM"], path: "examples/swift/Sources/session"),
 
         .target(name: "TestSupport", dependencies: ["Kernels", "Checkpoint", "Networks"], path: "Tests/TestSupport"),
         .testTarget(
@@ -68,7 +96,9 @@ let package = Package(
         .testTarget(name: "SamplingTests", dependencies: ["Sampling", "Pipeline", "TestSupport"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),
         .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "TestSupport"]),
+        .testTarget(
+            name: "LibMCMTests", dependencies: ["LibMCM", "TestSupport"], swiftSettings: numeric),
         .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
-    ] + wide,
+    ] + wide + commandLine,
     swiftLanguageModes: [.v6]
 )

@@ -24,9 +24,8 @@ func readFile(_ path: String, limit: Int) throws -> [UInt8] {
     }
 }
 
-/// `.io` with the text of errno. Call it right after the call that failed.
 /// An array traps if it gets no memory; malloc can be asked before, with some room for the array's own.
-func checkMemory(_ bytes: Int, _ name: String) throws {
+public func checkMemory(_ bytes: Int, _ name: String) throws {
     guard bytes <= Int.max - 1 << 20, let probe = malloc(bytes + 1 << 20) else {
         throw MCMError(.outOfMemory, "\(name): no memory for \(bytes) bytes")
     }

@@ -14,7 +14,7 @@ public enum PNG {
         case opaque
     }
 
-    private static let fileLimit = 256 << 20
+    static let fileLimit = 256 << 20
 
     /// Size and channels of the image. Errors: `.io`, `.format`, `.unsupported`.
     public static func header(path: String) throws -> PNGHeader {
@@ -68,14 +68,7 @@ public enum PNG {
 
     /// Writes an 8-bit image. Errors: `.invalidArgument`; `.io`, after which the file may be incomplete.
     public static func write(_ image: ImageView, to path: String) throws {
-        guard image.dtype == .u8, let stride = Int32(exactly: image.rowStride) else {
-            throw MCMError(.invalidArgument, "\(path): expected an 8-bit image with a row stride below 2 GiB")
-        }
-        var control = png_image()
-        control.version = png_uint_32(PNG_IMAGE_VERSION)
-        control.width = png_uint_32(image.width)
-        control.height = png_uint_32(image.height)
-        control.format = format(channels: image.channels)
+        var (control, stride) = try writing(image, path)
         // Not png_image_write_to_file: after an error it deletes what `path` names, be it a device.
         guard let file = fopen(path, "wbe") else { throw systemError(path) }
         let written = png_image_write_to_stdio(&control, file, 0, image.data, stride, nil) != 0
@@ -86,6 +79,43 @@ public enum PNG {
 
     public static func write(_ image: PixelImage, to path: String) throws {
         try image.withView { try write($0, to: path) }
+    }
+
+    /// The bytes of a file.
+    ///   text  entries of its own, see PNGText
+    public static func encode(_ image: PixelImage, text: [String: String] = [:]) throws -> [UInt8] {
+        try image.withView { view in
+            var (control, stride) = try writing(view, "image")
+            var size = png_alloc_size_t(0)
+            // Asked without memory, libpng compresses only to say how much it wants.
+            guard png_image_write_to_memory(&control, nil, &size, 0, view.data, stride, nil) != 0 else {
+                throw MCMError(.io, "image: \(message(control))")
+            }
+            try checkMemory(Int(size), "image")
+            let file = try [UInt8](unsafeUninitializedCapacity: Int(size)) { buffer, count in
+                guard png_image_write_to_memory(&control, buffer.baseAddress, &size, 0, view.data, stride, nil) != 0
+                else { throw MCMError(.io, "image: \(message(control))") }
+                count = Int(size)
+            }
+            return try text.isEmpty ? file : PNGText.insert(text, into: file)
+        }
+    }
+
+    private static func writing(_ image: ImageView, _ name: String) throws -> (png_image, stride: Int32) {
+        guard image.dtype == .u8, let stride = Int32(exactly: image.rowStride) else {
+            throw MCMError(.invalidArgument, "\(name): expected an 8-bit image with a row stride below 2 GiB")
+        }
+        var control = png_image()
+        control.version = png_uint_32(PNG_IMAGE_VERSION)
+        control.width = png_uint_32(image.width)
+        control.height = png_uint_32(image.height)
+        control.format = format(channels: image.channels)
+        return (control, stride)
+    }
+
+    /// The text entries of a file, see PNGText. Errors: `.io`, `.format`, `.unsupported`.
+    public static func text(path: String) throws -> [String: String] {
+        try readFile(path, limit: fileLimit).withUnsafeBytes { try PNGText.read($0, name: path) }
     }
 
     private static func decode(

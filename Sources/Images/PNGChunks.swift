@@ -26,7 +26,7 @@ struct PNGChunks {
     /// A complete PNG of IHDR, PLTE, a palette's tRNS, IDAT and IEND.
     let essential: [UInt8]
 
-    private static let signature: [UInt8] = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]
+    static let signature: [UInt8] = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]
     private static let pixelLimit = 1 << 26
 
     init(_ file: UnsafeRawBufferPointer, name: String) throws {
@@ -42,25 +42,38 @@ struct PNGChunks {
         var essential = Self.signature
         essential.reserveCapacity(file.count)
         var transparent = false
+        try Self.forEach(in: file, name) { kind, chunk in
+            let isTransparency = kind == "tRNS" && colour == .palette
+            if isTransparency || ["IHDR", "PLTE", "IDAT", "IEND"].contains(kind) {
+                essential.append(contentsOf: file[chunk])
+            } else if file[chunk.lowerBound + 4] & 0x20 == 0 {
+                throw MCMError(
+                    .unsupported, "\(name): has a chunk of an unknown critical type at byte \(chunk.lowerBound)")
+            }
+            transparent = transparent || isTransparency
+        }
+        let channels = colour == .grey ? 1 : colour == .rgba || transparent ? 4 : 3
+        header = PNGHeader(width: width, height: height, channels: channels, colour: colour)
+        self.essential = essential
+    }
+
+    /// Visits the chunks up to IEND.
+    ///   chunk  its bytes of the file: length (4), type (4), data, CRC (4)
+    static func forEach(
+        in file: UnsafeRawBufferPointer, _ name: String, _ body: (_ type: String, _ chunk: Range<Int>) throws -> Void
+    ) throws {
+        guard file.starts(with: Self.signature) else {
+            throw MCMError(.format, "\(name): does not begin with the PNG signature")
+        }
         var offset = Self.signature.count
         var last = ""
         while last != "IEND" {
             guard file.count - offset >= 12, case let length = big32(file, offset), length <= file.count - offset - 12
             else { throw MCMError(.format, "\(name): is cut off, expected chunks up to IEND") }
             last = type(file, offset + 4)
-            let end = offset + 12 + length
-            let isTransparency = last == "tRNS" && colour == .palette
-            if isTransparency || ["IHDR", "PLTE", "IDAT", "IEND"].contains(last) {
-                essential.append(contentsOf: file[offset..<end])
-            } else if file[offset + 4] & 0x20 == 0 {
-                throw MCMError(.unsupported, "\(name): has a chunk of an unknown critical type at byte \(offset)")
-            }
-            transparent = transparent || isTransparency
-            offset = end
+            try body(last, offset..<(offset + 12 + length))
+            offset += 12 + length
         }
-        let channels = colour == .grey ? 1 : colour == .rgba || transparent ? 4 : 3
-        header = PNGHeader(width: width, height: height, channels: channels, colour: colour)
-        self.essential = essential
     }
 
     private static func size(_ file: UnsafeRawBufferPointer, _ name: String) throws -> (Int, Int) {
@@ -92,7 +105,7 @@ struct PNGChunks {
 }
 
 /// The big-endian number at `offset`, which the caller has checked.
-private func big32(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> Int {
+func big32(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> Int {
     Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
 }
 

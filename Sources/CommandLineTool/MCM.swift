@@ -1,0 +1,78 @@
+import ArgumentParser
+import Glibc
+import Kernels
+import LibMCM
+
+@main
+struct MCM: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mcm",
+        abstract: "Controllable diffusion: draw with pretrained models, train and use conditioning modules.",
+        discussion: """
+            Images, modules and data go to files, what was done to standard output, progress to standard error. \
+            Results do not depend on the number of threads.
+
+            EXIT STATUS
+              0    done
+              1    a file, the machine or what does not fit together is at fault
+              64   the command line is
+              130  stopped by Ctrl-C
+            """,
+        version: "mcm \(Library.version)",
+        subcommands: [
+            Generate.self, Train.self, RecordBank.self, Inspect.self, Convert.self, Bench.self, Doctor.self,
+        ])
+
+    /// Errors are one line, whoever found them.
+    static func main() {
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            if CommandLine.arguments.dropFirst().first != "doctor" { try Library.checkCPU() }
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let error as MCMError {
+            fail(error.message, code: exitCode(error))
+        } catch {
+            let code = MCM.exitCode(for: error).rawValue
+            if code == 0 || error is ExitCode { MCM.exit(withError: error) }  // help, a version, a script
+            let text = MCM.message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+            fail(text + (code == 64 ? "; see mcm --help" : ""), code: code)
+        }
+    }
+
+    private static func exitCode(_ error: MCMError) -> Int32 {
+        switch error.kind {
+        case .cancelled: 130
+        case .invalidArgument: 64
+        default: 1
+        }
+    }
+
+    private static func fail(_ text: String, code: Int32) -> Never {
+        Console.error("mcm: error: \(text)\n")
+        Glibc.exit(code)
+    }
+}
+
+/// Standard output and error, unbuffered and complete.
+enum Console {
+    static func error(_ text: String) { _ = write(text, to: STDERR_FILENO) }
+
+    /// Throws if it cannot be written, such as to a full disk.
+    static func print(_ text: String) throws {
+        if !write(text + "\n", to: STDOUT_FILENO) { throw systemError("standard output") }
+    }
+
+    static var isTerminal: Bool { isatty(STDERR_FILENO) != 0 }
+
+    private static func write(_ text: String, to descriptor: Int32) -> Bool {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if written < 0, errno == EINTR { continue }
+            if written <= 0 { return false }
+            rest = rest.dropFirst(written)
+        }
+        return true
+    }
+}

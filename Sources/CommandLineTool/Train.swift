@@ -1,0 +1,208 @@
+import ArgumentParser
+import Checkpoint
+import Glibc
+import Kernels
+import LibMCM
+import Training
+
+struct Train: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Train a conditioning module for a frozen model.",
+        discussion: """
+            The model, or a bank of its predictions (mcm bank), says what the module corrects; the data set holds \
+            images and their conditions; the config is JSON as in a module file (docs/format.md), without "base". With a \
+            checkpoint, a run that was stopped, by Ctrl-C too, goes on with --resume, and ends with the same weights.
+
+            EXAMPLES
+              mcm train data.safetensors --model base --config module.json \\
+                  --steps 20000 -o module.mcm.safetensors
+              mcm train data.safetensors --bank bank.mcmbank --config module.json \\
+                  --steps 20000 --checkpoint run.trainer -o module.mcm.safetensors
+              mcm train data.safetensors --bank bank.mcmbank --checkpoint run.trainer \\
+                  --resume -o module.mcm.safetensors
+            """)
+
+    @Argument(help: "The data set, a .safetensors file.", completion: .file())
+    var dataset: String
+    @Option(help: "Folder or file of the model.", completion: .file())
+    var model: String?
+    @Option(help: "A bank of its predictions, instead.", completion: .file())
+    var bank: String?
+    @Option(help: "JSON file that says what the module is to be.", completion: .file(extensions: ["json"]))
+    var config: String?
+    @Option(help: "Begin with the weights of this module instead.", completion: .file())
+    var module: String?
+    @Option(name: .shortAndLong, help: ArgumentHelp("The module's file.", valueName: "file"), completion: .file())
+    var out: String
+    @Flag(help: "Write it in half precision.")
+    var half = false
+    @Option(help: "Where everything is saved that going on takes.", completion: .file())
+    var checkpoint: String?
+    @Flag(help: "Go on from the checkpoint.")
+    var resume = false
+    @Flag(name: .shortAndLong, help: "Overwrite files.")
+    var force = false
+
+    @Option(help: "Steps in all, over which the learning rate falls to 0.")
+    var steps: Int?
+    @Option(help: "Examples accumulated at a time.")
+    var batch = 64
+    @Option(help: "Batches in a step.")
+    var accumulate = 1
+    @Option(help: "Steps between checkpoints.")
+    var saveEvery = 1000
+    @Option(help: "Default 0.002; with --resume as it was.")
+    var learningRate: Float?
+    @Option(help: "Steps in which the learning rate rises.")
+    var warmup = 200
+    @Option(help: "What errors count by the timestep: uniform, min_snr or noise.")
+    var weighting = "noise"
+    @Option(help: ArgumentHelp("Timesteps to train on, e.g. 200-1000; by default all.", valueName: "begin-end"))
+    var timesteps: TimestepRange?
+    @Option(help: "How often each modality is withheld, for any subset to work later.")
+    var dropout: Float = 0.3
+    @Option(help: "Of weights, timesteps, noise and the order of examples.")
+    var seed: UInt64 = 0
+
+    @OptionGroup var modelArguments: ModelArguments
+    @Flag(name: .shortAndLong, help: "No progress.")
+    var quiet = false
+
+    func validate() throws {
+        guard (model == nil) != (bank == nil) else { throw ValidationError("Expected either --model or --bank") }
+        if resume {
+            guard checkpoint != nil else { throw ValidationError("--resume needs a --checkpoint to go on from") }
+            guard config == nil, module == nil else {
+                throw ValidationError("--resume takes the module from the checkpoint, expected no --config or --module")
+            }
+        } else {
+            guard (config == nil) != (module == nil) else {
+                throw ValidationError("Expected either --config or --module")
+            }
+            guard steps != nil else { throw ValidationError("Missing --steps") }
+        }
+        if let steps, !(1...(1 << 40)).contains(steps) {
+            throw ValidationError("--steps is \(steps), expected at least 1")
+        }
+        guard TrainerOptions.Weighting(rawValue: weighting) != nil else {
+            throw ValidationError("--weighting is \"\(weighting)\", expected uniform, min_snr or noise")
+        }
+        guard saveEvery >= 0, (0...(1 << 40)).contains(warmup) else {
+            throw ValidationError("--save-every \(saveEvery), --warmup \(warmup), expected 0 or more")
+        }
+    }
+
+    func run() throws {
+        try checkWritable(out, force: force)
+        if let checkpoint { try checkWritable(checkpoint, force: force || resume) }
+        let set = try Dataset(path: dataset)
+        let records = try bank.map { try Bank(path: $0) }
+        let base =
+            try records.map { Base($0, threads: modelArguments.threads) }
+            ?? Base(Model(path: model ?? "", modelArguments.options))
+        let trainer = try trainer(base)
+        let source = try trainer.source(set, records)
+        var loop = Trainer.LoopOptions()
+        (loop.batch, loop.accumulate) = (batch, accumulate)
+        (loop.savePath, loop.saveEvery) = (checkpoint, saveEvery)
+
+        Interrupt.watch()
+        let total = trainer.options.totalSteps
+        if resume, !quiet { Console.error("goes on after step \(trainer.step) of \(total)\n") }
+        var progress = Progress("step", of: total, isQuiet: quiet)
+        do {
+            try trainer.train(source, loop) { report in
+                progress.update(
+                    trainer.step,
+                    "loss \(short(Double(report.loss))), the model's own \(short(Double(report.baseLoss)))")
+                return !Interrupt.isPending
+            }
+        } catch let error as MCMError where error.kind == .cancelled {
+            progress.end()
+            let way =
+                checkpoint.map { "saved in \($0), --resume goes on from there" } ?? "without --checkpoint it is lost"
+            throw MCMError(.cancelled, "\(error.message): \(way)")
+        }
+        progress.end()
+        try trainer.writeModule(to: out, averaged: true, half: half)
+        try Console.print("\(out): \(trainer.parameters.count) parameters after \(trainer.step) steps")
+    }
+
+    private func trainer(_ base: Base) throws -> Trainer {
+        if resume, let checkpoint {
+            return try Trainer(base, resuming: checkpoint) {
+                if let steps { $0.totalSteps = steps }
+                if let learningRate { $0.learningRate = learningRate }
+            }
+        }
+        var options = TrainerOptions()
+        options.totalSteps = steps ?? 0
+        (options.warmupSteps, options.seed, options.dropout) = (warmup, seed, [dropout])
+        options.learningRate = learningRate ?? options.learningRate
+        options.weighting = TrainerOptions.Weighting(rawValue: weighting) ?? options.weighting
+        options.timestepRange = timesteps?.range
+        if let module { return try Trainer(base, from: module, options) }
+        let path = config ?? ""
+        let text = try MappedFile(path: path).withBytes { String(decoding: $0, as: UTF8.self) }
+        return try Trainer(base, config: text, name: path, options)
+    }
+}
+
+struct RecordBank: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bank",
+        abstract: "Record a frozen model's predictions, to train from without the model.",
+        discussion: """
+            A recording that was stopped, by Ctrl-C too, goes on when the same command is given again.
+
+            EXAMPLES
+              mcm bank base data.safetensors bank.mcmbank --count 240000
+            """)
+
+    @Argument(help: "Folder or file of the model.", completion: .file())
+    var model: String
+    @Argument(help: "The data set, a .safetensors file.", completion: .file())
+    var dataset: String
+    @Argument(help: "The bank.", completion: .file())
+    var out: String
+    @Option(name: [.customShort("n"), .long], help: "Records; each image of the data set is in equally many.")
+    var count: Int
+    @Option(help: "Records made at a time. They do not depend on it.")
+    var batch = 16
+    @Option(help: "Of timesteps and noise.")
+    var seed: UInt64 = 0
+    @Option(help: ArgumentHelp("Timesteps to record, e.g. 200-1000; by default all.", valueName: "begin-end"))
+    var timesteps: TimestepRange?
+    @Flag(name: .shortAndLong, help: "Overwrite the bank.")
+    var force = false
+    @OptionGroup var modelArguments: ModelArguments
+    @Flag(name: .shortAndLong, help: "No progress.")
+    var quiet = false
+
+    func run() throws {
+        try checkWritable(out, force: force)
+        let set = try Dataset(path: dataset)
+        let model = try Model(path: model, modelArguments.options)
+        var options = Bank.RecordingOptions()
+        (options.count, options.batch, options.seed, options.timesteps) = (count, batch, seed, timesteps?.range)
+        Interrupt.watch()
+        var progress = Progress("record", of: count, isQuiet: quiet)
+        defer { progress.end() }
+        do {
+            try Bank.record(model, set, to: out, options) { done, _ in
+                progress.update(done)
+                return !Interrupt.isPending
+            }
+        } catch let error as MCMError where error.kind == .cancelled {
+            throw MCMError(.cancelled, "\(error.message): the same command goes on from there")
+        }
+        try Console.print("\(out): \(count) records")
+    }
+}
+
+/// Found out before the work, not after it.
+func checkWritable(_ path: String, force: Bool) throws {
+    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+    guard access(folder, W_OK | X_OK) == 0 else { throw systemError(path) }
+    if access(path, F_OK) == 0, !force { throw MCMError(.io, "\(path): exists, expected --force to overwrite it") }
+}

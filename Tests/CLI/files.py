@@ -1,0 +1,67 @@
+"""For run.sh, with Python's own library only.
+
+files.py pixels FILE                  the bytes of an 8-bit PNG's pixels
+files.py recipe FILE OUT TEXT         FILE with another recipe
+files.py dataset FOLDER OUT CONFIG    a data set whose images are the sketches in FOLDER, and a module's config
+"""
+import json
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+
+def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    at, found = 8, []
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at:at + 4])
+        found.append((data[at + 4:at + 8], data[at + 8:at + 8 + length]))
+        at += length + 12
+    return found
+
+
+def pixels(path: str) -> bytes:
+    parts = chunks(Path(path).read_bytes())
+    width, height, _, colour = struct.unpack(">IIBB", parts[0][1][:10])
+    channels = {0: 1, 2: 3, 6: 4}[colour]
+    data = zlib.decompress(b"".join(body for kind, body in parts if kind == b"IDAT"))
+    stride, rows, above = width * channels, [], bytes(width * channels)
+    for y in range(height):
+        kind, row = data[y * (stride + 1)], bytearray(data[y * (stride + 1) + 1:(y + 1) * (stride + 1)])
+        for i in range(stride):
+            a, b = row[i - channels] if i >= channels else 0, above[i]
+            c = above[i - channels] if i >= channels else 0
+            nearest = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+            row[i] = row[i] + (0, a, b, (a + b) // 2, nearest)[kind] & 255
+        above = bytes(row)
+        rows.append(above)
+    return b"".join(rows)
+
+
+def write_recipe(path: str, out: str, text: str) -> None:
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in chunks(Path(path).read_bytes()):
+        if kind == b"iTXt":
+            body = b"libmcm\0\0\0\0\0" + text.encode()
+        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    Path(out).write_bytes(data)
+
+
+def write_dataset(folder: str, out: str, config: str) -> None:
+    sketches = [pixels(str(path)) for path in sorted(Path(folder).glob("*_sketch.png"))]
+    data, shape = b"".join(sketches), [len(sketches), 28, 28, 1]
+    tensors = {name: {"dtype": "U8", "shape": shape, "data_offsets": [i * len(data), (i + 1) * len(data)]}
+               for i, name in enumerate(("images", "sketch"))}
+    header = json.dumps(tensors).encode()
+    Path(out).write_bytes(struct.pack("<Q", len(header)) + header + 2 * data)
+    net = {"sample_size": 28, "block_out_channels": [4, 8], "norm_num_groups": 4, "layers_per_block": 1,
+           "down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
+    modalities = [{"name": "sketch", "channels": 1}]
+    Path(config).write_text(json.dumps({"net": net, "prediction_channels": 1, "modalities": modalities}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "pixels":
+        sys.stdout.buffer.write(pixels(sys.argv[2]))
+    else:
+        {"recipe": write_recipe, "dataset": write_dataset}[sys.argv[1]](*sys.argv[2:])

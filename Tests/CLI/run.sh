@@ -1,0 +1,207 @@
+#!/bin/bash
+# run.sh MCM LIBDIR: tests the command line MCM, and compares its image with that of examples/c/session.c on LIBDIR.
+root=$(cd "$(dirname "$0")/../.." && pwd)
+mcm=$(realpath "$1") libdir=$(realpath "$2")
+fashion=$root/examples/fashion
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+passed=0 failed=0
+
+pass() { passed=$((passed + 1)); }
+fail() {
+    failed=$((failed + 1))
+    echo "FAILED: $1"
+    sed 's/^/    /' err out 2>/dev/null | head -20
+}
+# ok NAME COMMAND...: succeeds.
+ok() {
+    local name=$1
+    shift
+    if "$@" >out 2>err; then pass; else fail "$name: status $?"; fi
+}
+# refused STATUS TEXT ARGUMENTS...: mcm ends with this status and one line of standard error that has TEXT in it.
+refused() {
+    local status=$1 text=$2
+    shift 2
+    "$mcm" "$@" >out 2>err
+    local found=$?
+    if [ $found -ne "$status" ]; then fail "$*: status $found, expected $status"
+    elif [ "$(wc -l <err)" -ne 1 ]; then fail "$*: expected one line"
+    elif ! grep -qF "mcm: error: " err || ! grep -qF -- "$text" err; then fail "$*: expected \"$text\""
+    else pass; fi
+}
+# shows TEXT: the last output has it.
+shows() { if grep -qF -- "$1" out; then pass; else fail "expected \"$1\" in the output"; fi; }
+is_json() { if python3 -m json.tool <out >json; then pass; else fail "$1: no JSON"; fi; }
+pixels() { python3 "$root/Tests/CLI/files.py" pixels "$1"; }
+
+module=$fashion/module.mcm.safetensors
+follow="-m $module -c sketch=$fashion/conditions/00_sketch.png -c segmentation=$fashion/conditions/00_segmentation.png"
+
+# An image, and the same from its recipe.
+ok "generate" "$mcm" generate "$fashion/base" $follow --scheduler ddim --steps 25 --seed 1 -o a.png
+shows "a.png: 28 x 28, seed 1"
+if grep -q "step 25 of 25" err; then pass; else fail "plain lines of progress"; fi
+ok "again" "$mcm" generate --from a.png -o b.png --quiet --threads 1
+ok "the same file" cmp a.png b.png
+if [ -s err ]; then fail "--quiet"; else pass; fi
+gcc -O1 -I "$root/include" "$root/examples/c/session.c" -L "$libdir" -Wl,-rpath,"$libdir" -lmcm -o session || exit 1
+ok "C" ./session "$fashion" c.png 1
+if cmp <(pixels a.png) <(pixels c.png); then pass; else fail "pixels differ from those of examples/c"; fi
+
+# Several, alone and together; options beside a recipe.
+ok "one by one" "$mcm" generate --from a.png -n 3 -o "one-{seed}.png" -q
+ok "together" "$mcm" generate --from a.png -n 3 --batch 2 -o "two-{seed}.png" -q --json
+is_json "generate --json"
+if python3 -c 'import json; d = json.load(open("json")); assert [i["seed"] for i in d] == [1, 2, 3]'; then pass
+else fail "generate --json"; fi
+for seed in 1 2 3; do ok "seed $seed" cmp one-$seed.png two-$seed.png; done
+ok "the first" cmp one-1.png a.png
+ok "changed" "$mcm" generate --from a.png --steps 5 -c sketch="$fashion/conditions/01_sketch.png" -s 9 -o d.png
+ok "inspect image" "$mcm" inspect d.png
+shows '"seed":9,"steps":5'
+shows "01_sketch.png"
+ok "window" "$mcm" generate "$fashion/base" -m "$module:0.5:0.25-0.75" -c sketch="$fashion/conditions/00_sketch.png" \
+    --scheduler dpm_solver_multistep --scheduler-option use_karras_sigmas=true --steps 4 -s 3 -o e.png
+ok "inspect window" "$mcm" inspect e.png
+shows '"window":[0.25,0.75]'
+ok "from that" "$mcm" generate --from e.png -o f.png
+ok "the same" cmp e.png f.png
+ok "image to image" "$mcm" generate "$fashion/base" --image a.png --strength 0.5 --scheduler ddim --steps 6 -s 1 -o g.png
+ok "inpaint" "$mcm" generate "$fashion/base" --image a.png --mask c.png --scheduler ddim --steps 6 -s 1 -o h.png
+ok "from that" "$mcm" generate --from h.png -o i.png
+ok "the same" cmp h.png i.png
+cp "$fashion/conditions/00_sketch.png" sketch.png
+ok "own condition" "$mcm" generate "$fashion/base" -m "$module" -c sketch=sketch.png --steps 3 -s 1 -o j.png
+cp "$fashion/conditions/01_sketch.png" sketch.png
+refused 1 "sketch.png: has changed" generate --from j.png -o k.png
+ok "given again" "$mcm" generate --from j.png -c sketch=sketch.png -o k.png
+
+# What cannot be.
+refused 1 "a.png: exists, expected --force" generate --from a.png -o a.png
+ok "force" "$mcm" generate --from a.png -o b.png --force
+refused 64 "expected {seed}" generate --from a.png -n 2 -o x.png
+refused 64 "Missing a model" generate -o x.png
+refused 64 "Unknown option" generate --colour red
+refused 64 "expected 0 to 1" generate --from a.png --strength 2 -o x.png
+refused 64 "name=file" generate "$fashion/base" -c sketch -o x.png
+refused 64 "eta" generate "$fashion/base" --scheduler ddpm --eta 0.5 --steps 2 -o x.png
+refused 64 "--size" generate "$fashion/base" --size 28 -o x.png
+refused 1 "multiples" generate "$fashion/base" --size 30x28 --steps 2 -o x.png
+refused 1 "/nowhere: No such file" generate /nowhere -o x.png
+refused 1 "No such file" generate "$fashion/base" -m nothing.safetensors -o x.png
+refused 1 "no module has a modality \"colour\"" generate "$fashion/base" -m "$module" -c colour=a.png -o x.png
+refused 1 "none is attached" generate "$fashion/base" -c sketch=a.png -o x.png
+refused 1 "classes" generate "$fashion/base" -m "$module" -c segmentation=a.png --steps 2 -o x.png
+refused 1 "reads no text" generate "$fashion/base" -p "a boot" -o x.png
+refused 1 "but no image" generate "$fashion/base" --mask a.png --steps 2 -o x.png
+refused 1 "nowhere/x.png" generate --from a.png -o nowhere/x.png
+refused 1 "has no recipe" generate --from c.png -o x.png
+head -c 900 a.png >cut.png
+refused 1 "is cut off" generate --from cut.png -o x.png
+python3 "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"0.1.0","seed":1,"steps":"many"}'
+refused 1 '"steps" is "many", expected an integer' generate --from bad.png -o x.png
+python3 "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":2}'
+refused 1 '"recipe" is 2' generate --from bad.png -o x.png
+python3 "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"0.1.0","seed":1,"model":{"path":"'"$fashion"'/base","digest":"0"}}'
+refused 1 "fingerprint is" generate --from bad.png -o x.png
+printf '\200\002}q\000.' >pickle.bin
+refused 1 "python3 -m mcm.convert" inspect pickle.bin
+refused 1 "python3 -m mcm.convert" convert pickle.bin x.safetensors --dtype f16
+if [ -e x.png ]; then fail "x.png was written"; else pass; fi
+if [ -e /dev/full ]; then
+    "$mcm" doctor >/dev/full 2>err
+    if [ $? -eq 1 ] && grep -q "standard output: No space" err; then pass; else fail "a full standard output"; fi
+fi
+# Root may write anywhere; a file system in /proc may not be written by anyone.
+refused 1 "/proc/" generate --from a.png -q -o /proc/x.png
+
+# Ctrl-C: within a step, without a file.
+(trap - INT; exec "$mcm" generate "$fashion/base" --scheduler ddpm --steps 1000 -n 1000 --batch 64 -o "z-{seed}.png" 2>err >out) &
+sleep 1.5
+kill -INT $!
+wait $!
+status=$?
+if [ $status -eq 130 ] && grep -q "mcm: error: cancelled after step" err; then pass; else fail "Ctrl-C: status $status"; fi
+if ls | grep -qE '^z-|tmp$'; then fail "Ctrl-C left a file"; else pass; fi
+
+# Data, a bank, training, and going on.
+python3 "$root/Tests/CLI/files.py" dataset "$fashion/conditions" data.safetensors config.json
+ok "bank" "$mcm" bank "$fashion/base" data.safetensors bank.mcmbank -n 48 --seed 5
+refused 1 "exists" bank "$fashion/base" data.safetensors bank.mcmbank -n 48
+train="data.safetensors --config config.json --steps 6 --batch 4 --warmup 2"
+ok "train" "$mcm" train $train --model "$fashion/base" -o whole.mcm.safetensors
+ok "train with a checkpoint" "$mcm" train $train --bank bank.mcmbank -o m1.mcm.safetensors --checkpoint run.trainer
+ok "resume" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --checkpoint run.trainer --resume \
+    -o m2.mcm.safetensors
+ok "the same weights" cmp m1.mcm.safetensors m2.mcm.safetensors
+refused 1 "exists" train $train --bank bank.mcmbank -o m3.mcm.safetensors --checkpoint run.trainer
+refused 64 "either --model or --bank" train $train -o m3.mcm.safetensors
+refused 64 "Missing --steps" train data.safetensors --config config.json --model "$fashion/base" -o m3.mcm.safetensors
+refused 1 "config.json" train data.safetensors --config nothing/config.json --steps 1 --model "$fashion/base" -o m3
+long="data.safetensors --bank bank.mcmbank --config config.json --steps 100000 --batch 4 -o m4.mcm.safetensors"
+(trap - INT; exec "$mcm" train $long --checkpoint long.trainer 2>err >out) &
+sleep 1.5
+kill -INT $!
+wait $!
+status=$?
+if [ $status -eq 130 ] && grep -q "saved in long.trainer, --resume goes on" err; then pass; else fail "train, Ctrl-C: $status"; fi
+ok "inspect it" "$mcm" inspect long.trainer
+step=$(awk '$1 == "step" { print $2 }' out)
+ok "goes on" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --checkpoint long.trainer --resume \
+    --steps $((step + 2)) -o m4.mcm.safetensors
+
+# inspect knows each kind.
+kind() {
+    ok "inspect $1" "$mcm" inspect "$1"
+    if grep -q "^kind  *$2$" out; then pass; else fail "inspect $1: expected $2"; fi
+    ok "inspect $1 --json" "$mcm" inspect "$1" --json
+    is_json "inspect $1"
+}
+kind "$fashion/base" model
+kind "$module" module
+kind a.png image
+kind c.png image
+kind data.safetensors "data set"
+kind bank.mcmbank "bank of predictions"
+kind run.trainer trainer
+kind "$fashion/base/unet/diffusion_pytorch_model.safetensors" "safetensors file"
+ok "fits" "$mcm" inspect "$module" --model "$fashion/base"
+shows "fits"
+refused 1 "No such file" inspect nothing
+refused 1 "expected a model's folder" inspect "$fashion/conditions"
+echo "no tensors" >text.safetensors
+refused 1 "text.safetensors" inspect text.safetensors
+
+# convert
+ok "to F32" "$mcm" convert "$module" wide.safetensors --dtype f32
+ok "and back" "$mcm" convert wide.safetensors narrow.safetensors --dtype f16
+ok "the same" cmp "$module" narrow.safetensors
+refused 64 "expected f16 or f32" convert "$module" x.safetensors --dtype f8
+refused 64 "either --dtype or --model" convert "$module" x.safetensors
+refused 1 "expected a latent diffusion model" convert data.safetensors x.safetensors --model "$fashion/base"
+
+# doctor, bench, help
+ok "doctor" "$mcm" doctor
+shows "libmcm"
+ok "doctor --json" "$mcm" doctor --json
+is_json "doctor"
+ok "bench" "$mcm" bench "$fashion/base" --steps 3 --threads 1,2 -m "$module"
+shows "s per step"
+ok "bench --json" "$mcm" bench "$fashion/base" --steps 3 --json
+is_json "bench"
+refused 64 "expected numbers" bench "$fashion/base" --threads two
+for command in generate train bank inspect convert bench doctor; do
+    ok "$command --help" "$mcm" $command --help
+    shows "EXAMPLES"
+done
+for shell in bash zsh fish; do ok "completions" "$mcm" --generate-completion-script $shell; done
+ok "version" "$mcm" --version
+shows "mcm 0.1.0"
+
+# It runs where there is no Swift.
+if ldd "$mcm" | grep -qE "swift|Foundation"; then fail "is linked to Swift's libraries"; else pass; fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
