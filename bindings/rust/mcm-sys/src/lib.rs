@@ -17,7 +17,10 @@ pub const MCM_VERSION_PATCH: u32 = 0;
 /// One number to compare.
 pub const MCM_VERSION: u32 = MCM_VERSION_MAJOR * 1_000_000 + MCM_VERSION_MINOR * 1_000 + MCM_VERSION_PATCH;
 
+/// What became of a call: one of the numbers below.
 pub type mcm_status = i32;
+
+/// the call did what it says
 pub const MCM_OK: i32 = 0;
 
 /// NULL, out of range, not finite, unknown enum value
@@ -99,13 +102,15 @@ pub struct mcm_model {
     _kind: Opaque,
 }
 
-/// see Prompts
+/// What a model's text encoders make of one or more texts (diffusers' prompt_embeds), see Prompts. Immutable, shared by
+/// threads; it may outlive its model.
 #[repr(C)]
 pub struct mcm_prompt {
     _nothing: [u8; 0],
     _kind: Opaque,
 }
 
+/// How a model or a ControlNet is opened.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_model_options {
@@ -147,10 +152,13 @@ pub struct mcm_memory_file {
     /// bytes
     pub size: usize,
 }
+
+/// What a network predicts: the noise, x_0, or v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0.
 pub const MCM_PREDICTION_EPSILON: i32 = 1;
 pub const MCM_PREDICTION_SAMPLE: i32 = 2;
 pub const MCM_PREDICTION_V: i32 = 3;
 
+/// What a model is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_model_info {
@@ -214,7 +222,7 @@ pub struct mcm_memory {
     pub arena: u64,
 }
 
-/// The same for a network that reads more.
+/// What a network may read beside samples and timesteps.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_predict_options {
@@ -231,8 +239,7 @@ pub struct mcm_predict_options {
     pub timestep_cond_count: usize,
 }
 
-/// What a model's text encoders make of one or more texts (diffusers' prompt_embeds). Immutable, shared by threads; it
-/// may outlive its model.
+/// How texts are read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_prompt_options {
@@ -247,6 +254,7 @@ pub struct mcm_prompt_options {
     pub chunks: i32,
 }
 
+/// What a prompt holds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_prompt_info {
@@ -278,6 +286,7 @@ pub struct mcm_modulator {
     _kind: Opaque,
 }
 
+/// What a module is, and what it was trained on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_modulator_info {
@@ -299,10 +308,17 @@ pub const MCM_ENCODING_RGB: i32 = 2;
 
 /// class index per pixel -\> one plane per class
 pub const MCM_ENCODING_ONE_HOT: i32 = 3;
+
+/// the pixel under the centre of a target pixel
 pub const MCM_RESIZE_NEAREST: i32 = 1;
+
+/// the mean of the pixels under a target pixel
 pub const MCM_RESIZE_AREA: i32 = 2;
+
+/// antialiased when shrinking
 pub const MCM_RESIZE_BILINEAR: i32 = 3;
 
+/// One of the kinds of condition that a module follows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_modality_info {
@@ -372,6 +388,7 @@ pub struct mcm_scheduler {
     _kind: Opaque,
 }
 
+/// What a loop of the caller's own must know about a run.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_scheduler_info {
@@ -384,6 +401,7 @@ pub struct mcm_scheduler_info {
     pub init_noise_sigma: f32,
 }
 
+/// What it must know about one step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_step_info {
@@ -409,6 +427,7 @@ pub const MCM_MODULATE_GUIDED: i32 = 0;
 /// on the prediction with the prompt, before guidance
 pub const MCM_MODULATE_CONDITIONAL: i32 = 1;
 
+/// What is sampled, and how.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_session_options {
@@ -449,6 +468,7 @@ pub struct mcm_session_options {
     pub reserved: u32,
 }
 
+/// How strongly, and in which part of the run, a module or ControlNet acts.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_attach_options {
@@ -463,6 +483,7 @@ pub struct mcm_attach_options {
     pub other_base: i32,
 }
 
+/// Where a run is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_session_state {
@@ -512,6 +533,7 @@ pub struct mcm_attachment {
     pub options: *const mcm_attach_options,
 }
 
+/// All of a run, for mcm_generate.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_generate_options {
@@ -551,6 +573,7 @@ pub struct mcm_dataset {
     _kind: Opaque,
 }
 
+/// What a data set holds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_dataset_info {
@@ -580,6 +603,7 @@ pub struct mcm_bank {
     _kind: Opaque,
 }
 
+/// Which predictions are recorded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_bank_options {
@@ -599,6 +623,7 @@ pub struct mcm_bank_options {
 /// Called after each batch with the number of records done. Nonzero cancels.
 pub type mcm_bank_progress = unsafe extern "C" fn(user: *mut c_void, done: u64, count: u64) -> i32;
 
+/// What a bank holds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_bank_info {
@@ -640,6 +665,7 @@ pub const MCM_TIMESTEPS_UNIFORM: i32 = 1;
 /// in proportion to the weighting; errors are not weighted then
 pub const MCM_TIMESTEPS_WEIGHTED: i32 = 2;
 
+/// How a module is trained.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_trainer_options {
@@ -695,6 +721,7 @@ pub struct mcm_trainer_options {
     pub reserved: u32,
 }
 
+/// What may change when a trainer goes on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_resume_options {
@@ -784,6 +811,7 @@ pub struct mcm_parameter_info {
     pub name: [c_char; 128],
 }
 
+/// How far a trainer is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_trainer_state {
@@ -834,6 +862,7 @@ pub const MCM_F16: i32 = 3;
 pub type mcm_train_progress =
     unsafe extern "C" fn(user: *mut c_void, trainer: *mut mcm_trainer, report: *const mcm_train_report) -> i32;
 
+/// How mcm_trainer_train goes through a data set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mcm_train_options {
@@ -922,8 +951,8 @@ extern "C" {
         prediction_count: usize,
     ) -> mcm_status;
     pub fn mcm_predict_options_init(options: *mut mcm_predict_options, struct_size: u32);
-    /// sample (batch, input_channels, height, width), count floats in all The rest is as in mcm_model_predict. Errors: also
-    /// STATE (no prompt), INCOMPATIBLE (a prompt for another model).
+    /// mcm_model_predict for a network that reads more. sample (batch, input_channels, height, width), count floats in all
+    /// The rest is as there. Errors: also STATE (no prompt), INCOMPATIBLE (a prompt for another model).
     pub fn mcm_model_predict_with(
         model: *const mcm_model,
         batch: u32,
@@ -1060,7 +1089,7 @@ extern "C" {
     pub fn mcm_scheduler_info_init(info: *mut mcm_scheduler_info, struct_size: u32);
     pub fn mcm_scheduler_get_info(scheduler: *const mcm_scheduler, info: *mut mcm_scheduler_info) -> mcm_status;
     pub fn mcm_step_info_init(info: *mut mcm_step_info, struct_size: u32);
-    /// What a loop of the caller's own must know about one step. step: 0 .. steps - 1.
+    /// step: 0 .. steps - 1.
     pub fn mcm_scheduler_get_step(scheduler: *const mcm_scheduler, step: u32, info: *mut mcm_step_info) -> mcm_status;
     /// count receives the number of steps; timesteps, if not NULL, receives them (capacity \>= the number), rounded to
     /// whole numbers: mcm_scheduler_get_step has what the network is told.
