@@ -86,8 +86,8 @@ test-abi: all
 	Tests/ABI/run.sh build
 	Tests/ABI/install.sh
 
-test-cli: all
-	Tests/CLI/run.sh build/mcm build
+test-cli: all $(VENV)/ready
+	PYTHON=$(CURDIR)/$(VENV)/bin/python Tests/CLI/run.sh build/mcm build
 
 # The example, built with this package and not by itself, for nothing to be built twice.
 test-swift-example: all

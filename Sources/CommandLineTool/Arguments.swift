@@ -44,13 +44,13 @@ struct ModelArguments: ParsableArguments {
     }
 }
 
-/// NAME=FILE.
+/// NAME=FILE; the file may be empty.
 struct NamedFile: ExpressibleByArgument {
     let name, path: String
 
     init?(argument: String) {
         let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else { return nil }
+        guard parts.count == 2, !parts[0].isEmpty else { return nil }
         (name, path) = (String(parts[0]), String(parts[1]))
     }
 }

@@ -159,13 +159,16 @@ struct Generate: ParsableCommand {
         recipe.isChunked = promptChunks ?? recipe.isChunked
         recipe.classInput = classInput == nil ? recipe.classInput : classNumbers ?? []
         if !module.isEmpty { recipe.modules = module.map { $0.attachment() } }
-        for one in condition { recipe.conditions[one.name] = .init(path: one.path) }
+        for one in condition { recipe.conditions[one.name] = Self.file(one.path) }
         recipe.otherBase = otherBase || recipe.otherBase
         if !controlnet.isEmpty { recipe.controlnets = controlnet.map(\.attachment) }
         recipe.guess = guess ?? recipe.guess
         recipe.modulatesConditional = beforeGuidance ?? recipe.modulatesConditional
-        recipe.image = image.map { .init(path: $0) } ?? recipe.image
-        recipe.mask = mask.map { .init(path: $0) } ?? recipe.mask
+        if let image {
+            recipe.image = Self.file(image)
+            (recipe.width, recipe.height) = (0, 0)  // as the image has it
+        }
+        if let mask { recipe.mask = Self.file(mask) }
         recipe.strength = strength ?? recipe.strength
         if let scheduler {
             // Options belong to a scheduler: those of another mean nothing to it.
@@ -181,6 +184,9 @@ struct Generate: ParsableCommand {
         recipe.seed = seed ?? (from == nil ? UInt32.random(in: 0 ... .max) : recipe.seed)
         return recipe
     }
+
+    /// An empty path takes a recipe's file away.
+    private static func file(_ path: String) -> Recipe.File? { path.isEmpty ? nil : .init(path: path) }
 
     // MARK: Drawing
 

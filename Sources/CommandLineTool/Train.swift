@@ -10,15 +10,15 @@ struct Train: ParsableCommand {
         abstract: "Train a conditioning module for a frozen model.",
         discussion: """
             The model, or a bank of its predictions (mcm bank), says what the module corrects; the data set holds \
-            images and their conditions; the config is JSON as in a module file (docs/format.md), without "base". With a \
-            checkpoint, a run that was stopped, by Ctrl-C too, goes on with --resume, and ends with the same weights.
+            images and their conditions; the config is JSON as in a module file (docs/format.md), without "base". A run \
+            that was stopped, by Ctrl-C too, goes on with --resume, and ends with the same weights.
 
             EXAMPLES
               mcm train data.safetensors --model base --config module.json \\
                   --steps 20000 -o module.mcm.safetensors
               mcm train data.safetensors --bank bank.mcmbank --config module.json \\
-                  --steps 20000 --checkpoint run.trainer -o module.mcm.safetensors
-              mcm train data.safetensors --bank bank.mcmbank --checkpoint run.trainer \\
+                  --steps 20000 -o module.mcm.safetensors
+              mcm train data.safetensors --bank bank.mcmbank \\
                   --resume -o module.mcm.safetensors
             """)
 
@@ -36,7 +36,9 @@ struct Train: ParsableCommand {
     var out: String
     @Flag(help: "Write it in half precision.")
     var half = false
-    @Option(help: "Where everything is saved that going on takes.", completion: .file())
+    @Option(
+        help: "Where everything is saved that going on takes. By default beside the module, until that is written.",
+        completion: .file())
     var checkpoint: String?
     @Flag(help: "Go on from the checkpoint.")
     var resume = false
@@ -71,7 +73,6 @@ struct Train: ParsableCommand {
     func validate() throws {
         guard (model == nil) != (bank == nil) else { throw ValidationError("Expected either --model or --bank") }
         if resume {
-            guard checkpoint != nil else { throw ValidationError("--resume needs a --checkpoint to go on from") }
             guard config == nil, module == nil else {
                 throw ValidationError("--resume takes the module from the checkpoint, expected no --config or --module")
             }
@@ -94,7 +95,8 @@ struct Train: ParsableCommand {
 
     func run() throws {
         try checkWritable(out, force: force)
-        if let checkpoint { try checkWritable(checkpoint, force: force || resume) }
+        let path = checkpointPath
+        if !resume { try checkWritable(path, force: force, "--resume to go on from it, or --force to overwrite it") }
         let set = try Dataset(path: dataset)
         let records = try bank.map { try Bank(path: $0) }
         let base =
@@ -104,7 +106,7 @@ struct Train: ParsableCommand {
         let source = try trainer.source(set, records)
         var loop = Trainer.LoopOptions()
         (loop.batch, loop.accumulate) = (batch, accumulate)
-        (loop.savePath, loop.saveEvery) = (checkpoint, saveEvery)
+        (loop.savePath, loop.saveEvery) = (path, saveEvery)
 
         Interrupt.watch()
         let total = trainer.options.totalSteps
@@ -119,18 +121,19 @@ struct Train: ParsableCommand {
             }
         } catch let error as MCMError where error.kind == .cancelled {
             progress.end()
-            let way =
-                checkpoint.map { "saved in \($0), --resume goes on from there" } ?? "without --checkpoint it is lost"
-            throw MCMError(.cancelled, "\(error.message): \(way)")
+            throw MCMError(.cancelled, "\(error.message): saved in \(path), --resume goes on from there")
         }
         progress.end()
         try trainer.writeModule(to: out, averaged: true, half: half)
+        if checkpoint == nil { unlink(path) }
         try Console.print("\(out): \(trainer.parameters.count) parameters after \(trainer.step) steps")
     }
 
+    private var checkpointPath: String { checkpoint ?? out + ".trainer" }
+
     private func trainer(_ base: Base) throws -> Trainer {
-        if resume, let checkpoint {
-            return try Trainer(base, resuming: checkpoint) {
+        if resume {
+            return try Trainer(base, resuming: checkpointPath) {
                 if let steps { $0.totalSteps = steps }
                 if let learningRate { $0.learningRate = learningRate }
             }
@@ -201,8 +204,9 @@ struct RecordBank: ParsableCommand {
 }
 
 /// Found out before the work, not after it.
-func checkWritable(_ path: String, force: Bool) throws {
+///   way  what may be done about a file that exists
+func checkWritable(_ path: String, force: Bool, _ way: String = "--force to overwrite it") throws {
     let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
     guard access(folder, W_OK | X_OK) == 0 else { throw systemError(path) }
-    if access(path, F_OK) == 0, !force { throw MCMError(.io, "\(path): exists, expected --force to overwrite it") }
+    if access(path, F_OK) == 0, !force { throw MCMError(.io, "\(path): exists, expected \(way)") }
 }

@@ -2,6 +2,7 @@
 
 files.py pixels FILE                  the bytes of an 8-bit PNG's pixels
 files.py recipe FILE OUT TEXT         FILE with another recipe
+files.py latent FOLDER                tiny models that read texts, and what belongs to them; needs numpy
 files.py dataset FOLDER OUT CONFIG    a data set whose images are the sketches in FOLDER, and a module's config
 """
 import json
@@ -9,6 +10,7 @@ import struct
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 
 def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -60,8 +62,32 @@ def write_dataset(folder: str, out: str, config: str) -> None:
     Path(config).write_text(json.dumps({"net": net, "prediction_channels": 1, "modalities": modalities}))
 
 
+def write_png(path: Path, image: Any) -> None:
+    height, width = image.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if image.ndim == 2 else 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in image))
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")):
+        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    path.write_bytes(data)
+
+
+def write_latent(name: str) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "bindings/python/tests"))
+    import latent_support as support
+
+    folder = Path(name)
+    support.write(folder / "sd", support.model_files())
+    support.write(folder / "xl", support.model_files(is_xl=True))
+    support.write(folder / "controlnet", support.controlnet_files())
+    (folder / "module.safetensors").write_bytes(support.module_file(channels=4))
+    write_png(folder / "image.png", support.IMAGES[0])
+    write_png(folder / "sketch.png", support.SKETCH)
+    write_png(folder / "mask.png", support.MASK.astype("uint8") * 255)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "pixels":
         sys.stdout.buffer.write(pixels(sys.argv[2]))
     else:
-        {"recipe": write_recipe, "dataset": write_dataset}[sys.argv[1]](*sys.argv[2:])
+        {"recipe": write_recipe, "dataset": write_dataset, "latent": write_latent}[sys.argv[1]](*sys.argv[2:])

@@ -1,5 +1,6 @@
 #!/bin/bash
 # run.sh MCM LIBDIR: tests the command line MCM, and compares its image with that of examples/c/session.c on LIBDIR.
+# PYTHON in the environment: one that has numpy.
 root=$(cd "$(dirname "$0")/../.." && pwd)
 mcm=$(realpath "$1") libdir=$(realpath "$2")
 fashion=$root/examples/fashion
@@ -7,6 +8,7 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 passed=0 failed=0
+python=${PYTHON:-python3}
 
 pass() { passed=$((passed + 1)); }
 fail() {
@@ -33,8 +35,8 @@ refused() {
 }
 # shows TEXT: the last output has it.
 shows() { if grep -qF -- "$1" out; then pass; else fail "expected \"$1\" in the output"; fi; }
-is_json() { if python3 -m json.tool <out >json; then pass; else fail "$1: no JSON"; fi; }
-pixels() { python3 "$root/Tests/CLI/files.py" pixels "$1"; }
+is_json() { if "$python" -m json.tool <out >json; then pass; else fail "$1: no JSON"; fi; }
+pixels() { "$python" "$root/Tests/CLI/files.py" pixels "$1"; }
 
 module=$fashion/module.mcm.safetensors
 follow="-m $module -c sketch=$fashion/conditions/00_sketch.png -c segmentation=$fashion/conditions/00_segmentation.png"
@@ -54,7 +56,7 @@ if cmp <(pixels a.png) <(pixels c.png); then pass; else fail "pixels differ from
 ok "one by one" "$mcm" generate --from a.png -n 3 -o "one-{seed}.png" -q
 ok "together" "$mcm" generate --from a.png -n 3 --batch 2 -o "two-{seed}.png" -q --json
 is_json "generate --json"
-if python3 -c 'import json; d = json.load(open("json")); assert [i["seed"] for i in d] == [1, 2, 3]'; then pass
+if "$python" -c 'import json; d = json.load(open("json")); assert [i["seed"] for i in d] == [1, 2, 3]'; then pass
 else fail "generate --json"; fi
 for seed in 1 2 3; do ok "seed $seed" cmp one-$seed.png two-$seed.png; done
 ok "the first" cmp one-1.png a.png
@@ -62,6 +64,9 @@ ok "changed" "$mcm" generate --from a.png --steps 5 -c sketch="$fashion/conditio
 ok "inspect image" "$mcm" inspect d.png
 shows '"seed":9,"steps":5'
 shows "01_sketch.png"
+ok "taken away" "$mcm" generate --from a.png -c segmentation= --steps 3 -q -o d2.png
+ok "inspect it" "$mcm" inspect d2.png
+if grep -q '"sketch"' out && ! grep -q segmentation out; then pass; else fail "a condition was not taken away"; fi
 ok "window" "$mcm" generate "$fashion/base" -m "$module:0.5:0.25-0.75" -c sketch="$fashion/conditions/00_sketch.png" \
     --scheduler dpm_solver_multistep --scheduler-option use_karras_sigmas=true --steps 4 -s 3 -o e.png
 ok "inspect window" "$mcm" inspect e.png
@@ -77,6 +82,33 @@ ok "own condition" "$mcm" generate "$fashion/base" -m "$module" -c sketch=sketch
 cp "$fashion/conditions/01_sketch.png" sketch.png
 refused 1 "sketch.png: has changed" generate --from j.png -o k.png
 ok "given again" "$mcm" generate --from j.png -c sketch=sketch.png -o k.png
+
+# Models that read texts.
+"$python" "$root/Tests/CLI/files.py" latent latent || exit 1
+text="-m latent/module.safetensors -c sketch=latent/sketch.png --scheduler euler --steps 4 -s 2 -q"
+ok "text" "$mcm" generate latent/sd -p "a boot" $text -o t1.png
+ok "from that" "$mcm" generate --from t1.png -q -o t2.png
+ok "the same" cmp t1.png t2.png
+ok "another text" "$mcm" generate --from t1.png -p "a shoe" --negative "-x" --guidance 3 -q -o t3.png
+if cmp -s <(pixels t1.png) <(pixels t3.png); then fail "the text is not read"; else pass; fi
+ok "inspect text" "$mcm" inspect t3.png
+shows '"negative":"-x"'
+ok "ControlNet, image, mask" "$mcm" generate latent/sd -p "a (boot:1.2)" --prompt-weights --before-guidance --on-demand \
+    --controlnet latent/controlnet=latent/image.png:0.5:0-0.5 --image latent/image.png --mask latent/mask.png \
+    --strength 0.75 --scheduler ddim --steps 4 --eta 0.5 -s 3 -n 2 --batch 2 -q -o "u{index}.png"
+ok "the second from its recipe" "$mcm" generate --from u1.png -q -o u2.png
+ok "the same" cmp u1.png u2.png
+ok "XL" "$mcm" generate latent/xl -p "a boot" --steps 2 --size 16x8 -s 1 -q -o v1.png
+ok "from that" "$mcm" generate --from v1.png -q -o v2.png
+ok "the same" cmp v1.png v2.png
+ok "bench text" "$mcm" bench latent/xl --steps 2
+ok "inspect ControlNet" "$mcm" inspect latent/controlnet
+shows ControlNet
+refused 1 "image.png: " generate latent/sd -p "a boot" --image latent/image.png --strength 0.5 --size 16x16 -o x.png
+refused 1 "expected an image" generate latent/sd -p "a boot" --strength 0.5 -o x.png
+refused 1 "ControlNet's folder" generate latent/sd -p "a" --controlnet latent/sd=latent/image.png -o x.png
+"$python" "$root/Tests/CLI/files.py" dataset "$fashion/conditions" greys.safetensors config.json
+refused 1 "expected the model's 3" convert greys.safetensors x.safetensors --model latent/sd
 
 # What cannot be.
 refused 1 "a.png: exists, expected --force" generate --from a.png -o a.png
@@ -100,11 +132,11 @@ refused 1 "nowhere/x.png" generate --from a.png -o nowhere/x.png
 refused 1 "has no recipe" generate --from c.png -o x.png
 head -c 900 a.png >cut.png
 refused 1 "is cut off" generate --from cut.png -o x.png
-python3 "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"0.1.0","seed":1,"steps":"many"}'
+"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"0.1.0","seed":1,"steps":"many"}'
 refused 1 '"steps" is "many", expected an integer' generate --from bad.png -o x.png
-python3 "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":2}'
+"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":2}'
 refused 1 '"recipe" is 2' generate --from bad.png -o x.png
-python3 "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"0.1.0","seed":1,"model":{"path":"'"$fashion"'/base","digest":"0"}}'
+"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"0.1.0","seed":1,"model":{"path":"'"$fashion"'/base","digest":"0"}}'
 refused 1 "fingerprint is" generate --from bad.png -o x.png
 printf '\200\002}q\000.' >pickle.bin
 refused 1 "python3 -m mcm.convert" inspect pickle.bin
@@ -127,7 +159,7 @@ if [ $status -eq 130 ] && grep -q "mcm: error: cancelled after step" err; then p
 if ls | grep -qE '^z-|tmp$'; then fail "Ctrl-C left a file"; else pass; fi
 
 # Data, a bank, training, and going on.
-python3 "$root/Tests/CLI/files.py" dataset "$fashion/conditions" data.safetensors config.json
+"$python" "$root/Tests/CLI/files.py" dataset "$fashion/conditions" data.safetensors config.json
 ok "bank" "$mcm" bank "$fashion/base" data.safetensors bank.mcmbank -n 48 --seed 5
 refused 1 "exists" bank "$fashion/base" data.safetensors bank.mcmbank -n 48
 train="data.safetensors --config config.json --steps 6 --batch 4 --warmup 2"
@@ -136,21 +168,22 @@ ok "train with a checkpoint" "$mcm" train $train --bank bank.mcmbank -o m1.mcm.s
 ok "resume" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --checkpoint run.trainer --resume \
     -o m2.mcm.safetensors
 ok "the same weights" cmp m1.mcm.safetensors m2.mcm.safetensors
-refused 1 "exists" train $train --bank bank.mcmbank -o m3.mcm.safetensors --checkpoint run.trainer
+refused 1 "exists, expected --resume to go on" train $train --bank bank.mcmbank -o m3.mcm.safetensors --checkpoint run.trainer
+if [ -e whole.mcm.safetensors.trainer ]; then fail "train left its checkpoint"; else pass; fi
 refused 64 "either --model or --bank" train $train -o m3.mcm.safetensors
 refused 64 "Missing --steps" train data.safetensors --config config.json --model "$fashion/base" -o m3.mcm.safetensors
 refused 1 "config.json" train data.safetensors --config nothing/config.json --steps 1 --model "$fashion/base" -o m3
 long="data.safetensors --bank bank.mcmbank --config config.json --steps 100000 --batch 4 -o m4.mcm.safetensors"
-(trap - INT; exec "$mcm" train $long --checkpoint long.trainer 2>err >out) &
+(trap - INT; exec "$mcm" train $long 2>err >out) &
 sleep 1.5
 kill -INT $!
 wait $!
 status=$?
-if [ $status -eq 130 ] && grep -q "saved in long.trainer, --resume goes on" err; then pass; else fail "train, Ctrl-C: $status"; fi
-ok "inspect it" "$mcm" inspect long.trainer
+if [ $status -eq 130 ] && grep -q "saved in m4.mcm.safetensors.trainer, --resume goes on" err; then pass; else fail "train, Ctrl-C: $status"; fi
+ok "inspect it" "$mcm" inspect m4.mcm.safetensors.trainer
 step=$(awk '$1 == "step" { print $2 }' out)
-ok "goes on" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --checkpoint long.trainer --resume \
-    --steps $((step + 2)) -o m4.mcm.safetensors
+ok "goes on" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --resume --steps $((step + 2)) \
+    -o m4.mcm.safetensors
 
 # inspect knows each kind.
 kind() {
@@ -198,7 +231,8 @@ for command in generate train bank inspect convert bench doctor; do
 done
 for shell in bash zsh fish; do ok "completions" "$mcm" --generate-completion-script $shell; done
 ok "version" "$mcm" --version
-shows "mcm 0.1.0"
+shows "mcm $(awk '/^#define MCM_VERSION_(MAJOR|MINOR|PATCH) / { v = v dot $3; dot = "." } END { print v }' \
+    "$root/include/mcm.h")"
 
 # It runs where there is no Swift.
 if ldd "$mcm" | grep -qE "swift|Foundation"; then fail "is linked to Swift's libraries"; else pass; fi

@@ -31,7 +31,8 @@ do {
     print("wrote \(out): \(image.width)x\(image.height), seed \(seed)")
 } catch {
     // One line that says what was found and what was expected.
-    fputs("\(error)\n", stderr)
+    let line = "\(error)\n"
+    _ = write(STDERR_FILENO, line, line.utf8.count)
     exit(1)
 }
 
