@@ -21,7 +21,7 @@ ImageLike = Union[ArrayLike, "os.PathLike[str]"]
 """An array (height, width) or (height, width, channels), or the path of a PNG.
 
 uint8 is 0 .. 255, float and bool are [0, 1], other integers must lie in 0 .. 255. In a class map the value is the
-class index, whatever the dtype.
+class index, whatever the dtype. A Pillow image with a palette gives its indices, a PNG with one its colours.
 """
 ImagesLike = Union[ImageLike, Sequence[ImageLike]]
 """One image; or several: a list of images, or an array (count, height, width[, channels]).

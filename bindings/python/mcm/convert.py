@@ -124,8 +124,11 @@ def main() -> int:
             convert_folder(arguments.source, arguments.target)
         else:
             convert_file(arguments.source, arguments.target)
-    except (MCMError, OSError) as error:
+    except MCMError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except ImportError:
         print("error: torch is not installed, expected it for reading pickle files", file=sys.stderr)

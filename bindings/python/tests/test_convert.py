@@ -78,6 +78,8 @@ def test_files_that_hold_more(tmp_path):
             convert.convert_file(tmp_path / name, tmp_path / "out")
     with pytest.raises(OSError):
         convert.convert_file(tmp_path / "nowhere", tmp_path / "out")
+    done = run(tmp_path / "nowhere", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path / 'nowhere'}: No such file or directory\n")
     assert not (tmp_path / "out").exists()
 
 

@@ -87,8 +87,9 @@ def test_closed_training_objects(model, dataset_path, dataset, tmp_path):
         check(bank, [lambda: learner.step_dataset(dataset, 1, bank), lambda: make(bank)])
     check(trainer, [
         lambda: trainer.step(IMAGES[:1]), lambda: trainer.accumulate(IMAGES[:1]), lambda: trainer.evaluate(IMAGES[:1]),
-        lambda: trainer.step_dataset(dataset, 1), trainer.apply, trainer.clear, trainer.modulator, lambda: trainer.state,
-        lambda: trainer.parameters, lambda: trainer.gradients, lambda: trainer.ema, lambda: trainer.losses_by_timestep,
+        lambda: trainer.step_dataset(dataset, 1), trainer.apply, trainer.clear, trainer.modulator,
+        lambda: trainer.state, lambda: trainer.parameters, lambda: trainer.gradients, lambda: trainer.ema,
+        lambda: trainer.losses_by_timestep,
         lambda: trainer.losses_by_modality, trainer.reset_losses, lambda: trainer.save(tmp_path / "t"),
         lambda: trainer.write_modulator(tmp_path / "m"), lambda: mcm.train(trainer, dataset, steps=1),
         lambda: trainer.modalities, lambda: trainer.named_parameters,
