@@ -114,11 +114,10 @@ def rust(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]
         raise Missing("bindings/rust/mcm is not there")
     if not shutil.which("cargo"):
         raise Missing("cargo is not installed")
-    if is_program("rust", blocks[0].code):
-        code = blocks[0].code
-    else:
-        code = ("#[allow(unused)]\nfn main() -> Result<(), Box<dyn std::error::Error>> {\n"
-                + located(blocks, "// {page}:{line}\n") + "Ok(())\n}\n")
+    code = located(blocks, "// {page}:{line}\n")
+    if not is_program("rust", code):
+        code = f"fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{code}Ok(())\n}}\n"
+    code = "#![allow(unused)]\n" + re.sub(r"^ *#(?: |$)", "", code, flags=re.M)  # hidden lines of documentation tests
     package = folder / f"{name}-package"
     (package / "src").mkdir(parents=True)
     (package / "src" / "main.rs").write_text(code)
@@ -126,7 +125,10 @@ def rust(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]
                                         f'[dependencies]\nmcm = {{ path = "{crate}" }}\n[workspace]\n')
     target = ROOT / "build" / "docs-cargo"  # shared by all programs, and kept
     where = ["--manifest-path", package / "Cargo.toml", "--target-dir", target]
-    return [["cargo", "build", "--offline", "--quiet", *where], [target / "debug" / name]]
+    build = ["cargo", "build", "--offline", "--quiet", *where]
+    if blocks[0].attribute == "compile_fail":
+        return [["sh", "-c", '! "$@"', "sh", *build]]
+    return [build] if blocks[0].attribute else [build, [target / "debug" / name]]
 
 
 def swift(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:

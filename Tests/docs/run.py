@@ -32,7 +32,7 @@ def jobs(parsed: list[Block]) -> list[list[Block]]:
     for position, block in enumerate(parsed):
         if block.not_run is not None or block.language not in (*HOSTS, "sh"):
             continue
-        if block.file or block.language == "sh" or hosts.is_program(block.language, block.code):
+        if block.file or block.attribute or block.language == "sh" or hosts.is_program(block.language, block.code):
             alone.append((position, [block]))
         else:
             parts.setdefault(block.language, []).append((position, block))

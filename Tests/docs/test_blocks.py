@@ -27,6 +27,7 @@ class BlockTests(unittest.TestCase):
         for text, message in [
             ("```\nx\n```\n", "page.md:1: the code block's language is '', expected one of "),
             ("```bash\nx\n```\n", "page.md:1: the code block's language is 'bash', expected one of "),
+            ("```rust,ignore\nx\n```\n", "page.md:1: rust,ignore is a code block's language, expected rust"),
             ("```c\nx\n", "page.md:1: the code block has no end, expected ```"),
             ("text\n\n    make\n", "page.md:3: an indented code block, expected a fenced one"),
             ("```json\n{x}\n```\n", "page.md:1: Expecting property name"),
