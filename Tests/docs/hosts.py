@@ -53,8 +53,15 @@ def run(command: list[str | Path], folder: Path) -> None:
 
 def is_program(language: str, code: str) -> bool:
     """Whether a block is a program of its own and not a part of its page's."""
-    main = {"c": r"^int main\(", "cpp": r"^int main\(", "rust": r"^fn main\(", "swift": r"^@main"}
+    main = {"c": r"^int main\(", "cpp": r"^int main\(", "rust": r"^fn main\(",
+            "swift": r"^@main|^import PackageDescription"}
     return language in main and re.search(main[language], code, re.M) is not None
+
+
+def begins_program(language: str, code: str) -> bool:
+    """Whether a part is the first of a program, since it names the library."""
+    names = {"c": r"^#include <mcm", "cpp": r"^#include <mcm", "rust": r"^use mcm", "swift": r"^import LibMCM"}
+    return language in names and re.search(names[language], code, re.M) is not None
 
 
 def located(blocks: list[Block], line: str) -> str:
@@ -142,9 +149,12 @@ def swift(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]
     objects = [o for t in targets if t not in programs for o in (build / f"{t.name}.build").rglob("*.o")]
     maps = [f"-fmodule-map-file={build}/{name}.build/module.modulemap" for name in ("CShims", "CLIPMerges")]
     source, program = folder / f"{name}.swift", folder / name
-    located_blocks = "".join(f'#sourceLocation(file: "{b.page}", line: {b.line})\n{b.code}' for b in blocks)
-    source.write_text(located_blocks)
-    as_library = ["-parse-as-library"] if is_program("swift", blocks[0].code) else []
+    code = "".join(f'#sourceLocation(file: "{b.page}", line: {b.line})\n{b.code}' for b in blocks)
+    source.write_text(code)
+    if "import PackageDescription" in code:  # a Package.swift
+        manifests = Path(compiler).resolve().parents[1] / "lib" / "swift" / "pm" / "ManifestAPI"
+        return [[compiler, "-typecheck", "-package-description-version", "6.2", "-I", manifests, source]]
+    as_library = ["-parse-as-library"] if "@main" in code else []
     flags = [*as_library, "-I", build / "Modules", "-I", ROOT / "Sources" / "CPNG"]
     flags += [flag for each in maps for flag in ("-Xcc", each)]
     return [[compiler, source, "-o", program, *flags, *objects, "-use-ld=lld", "-lpng"], [program]]

@@ -45,6 +45,11 @@ class BlockTests(unittest.TestCase):
                 "```python\nassert a == 1\n```\n```c\nx++;\n```\n```json\n{}\n```\n")
         self.assertEqual([[block.line for block in job] for job in jobs(page(text))], [[8], [2, 11], [5, 14]])
 
+    def test_a_part_that_names_the_library_begins_a_program(self):
+        text = "".join(f"```swift\n{code}\n```\n" for code in (
+            "import LibMCM\nlet a = 1", "print(a)", "import LibMCM\nlet a = 2", "import PackageDescription"))
+        self.assertEqual([[block.line for block in job] for job in jobs(page(text))], [[2, 6], [9], [13]])
+
     def test_failures_name_the_line(self):
         with tempfile.TemporaryDirectory() as name:
             for language, code, place in [
