@@ -75,6 +75,20 @@ $(VENV)/ready: bindings/python/pyproject.toml
 parity: all
 	$(PARITY_PYTHON) Tests/parity/parity.py --library build/libmcm.so
 
+.PHONY: docs test-docs
+test: test-docs
+
+docs:
+	$(PYTHON) tools/reference.py
+
+# Programs of the pages are built and run: Tests/docs/README.md.
+test-docs: all $(VENV)/ready
+	$(VENV)/bin/python Tests/docs/test_reference.py
+	$(VENV)/bin/python Tests/docs/test_links.py
+	$(VENV)/bin/python Tests/docs/test_numbers.py
+	$(VENV)/bin/python Tests/docs/run.py
+	$(VENV)/bin/python Tests/docs/test_blocks.py
+
 bench: all
 	$(BENCH_PYTHON) bench/bench.py --library build/libmcm.so
 
@@ -93,17 +107,3 @@ uninstall:
 
 clean:
 	rm -rf .build build
-
-.PHONY: docs test-docs
-test: test-docs
-
-docs:
-	$(PYTHON) tools/reference.py
-
-# Programs of the pages are built and run: Tests/docs/README.md.
-test-docs: all $(VENV)/ready
-	$(VENV)/bin/python Tests/docs/test_reference.py
-	$(VENV)/bin/python Tests/docs/test_links.py
-	$(VENV)/bin/python Tests/docs/test_numbers.py
-	$(VENV)/bin/python Tests/docs/run.py
-	$(VENV)/bin/python Tests/docs/test_blocks.py
