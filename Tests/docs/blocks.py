@@ -20,6 +20,7 @@ class Block:
     line: int  # of the first line of code, from 1
     language: str
     code: str
+    attribute: str = ""  # of Rust: "no_run" (it is built) or "compile_fail", as in documentation tests
     not_run: str | None = None  # <!-- not run: REASON -->
     file: str | None = None  # <!-- file: NAME -->: the code is written there, for commands below
 
@@ -46,6 +47,7 @@ def blocks(page: str, text: str) -> list[Block]:
             i += 1
             continue
         indent, fence, language = opening.groups()
+        language, _, attribute = language.partition(",")
         end = next((j for j in range(i + 1, len(lines)) if re.match(rf" *{fence}+\s*$", lines[j])), None)
         place = f"{page}:{i + 1}"
         if end is None:
@@ -54,12 +56,14 @@ def blocks(page: str, text: str) -> list[Block]:
             raise PageError(f"{place}: the code block's language is {language!r}, expected one of "
                             + ", ".join(sorted(RUN | SHOWN)))
         code = "\n".join(line.removeprefix(indent) for line in lines[i + 1 : end]) + "\n"
+        if attribute not in (("", "no_run", "compile_fail") if language == "rust" else ("",)):
+            raise PageError(f"{place}: {language},{attribute} is a code block's language, expected {language}")
         if language == "json":
             try:
                 json.loads(code)
             except ValueError as error:
                 raise PageError(f"{place}: {error}, expected JSON") from None
-        block = Block(page, i + 2, language, code)
+        block = Block(page, i + 2, language, code, attribute)
         comment = re.fullmatch(r"<!-- (not run|file): *(.*?) *-->", above)
         if comment and not comment[2]:
             raise PageError(f"{place}: <!-- {comment[1]}: --> says nothing, expected "

@@ -53,8 +53,15 @@ def run(command: list[str | Path], folder: Path) -> None:
 
 def is_program(language: str, code: str) -> bool:
     """Whether a block is a program of its own and not a part of its page's."""
-    main = {"c": r"^int main\(", "cpp": r"^int main\(", "rust": r"^fn main\(", "swift": r"^@main"}
+    main = {"c": r"^int main\(", "cpp": r"^int main\(", "rust": r"^fn main\(",
+            "swift": r"^@main|^import PackageDescription"}
     return language in main and re.search(main[language], code, re.M) is not None
+
+
+def begins_program(language: str, code: str) -> bool:
+    """Whether a part is the first of a program, since it names the library."""
+    names = {"c": r"^#include <mcm", "cpp": r"^#include <mcm", "rust": r"^use mcm", "swift": r"^import LibMCM"}
+    return language in names and re.search(names[language], code, re.M) is not None
 
 
 def located(blocks: list[Block], line: str) -> str:
@@ -114,11 +121,10 @@ def rust(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]
         raise Missing("bindings/rust/mcm is not there")
     if not shutil.which("cargo"):
         raise Missing("cargo is not installed")
-    if is_program("rust", blocks[0].code):
-        code = blocks[0].code
-    else:
-        code = ("#[allow(unused)]\nfn main() -> Result<(), Box<dyn std::error::Error>> {\n"
-                + located(blocks, "// {page}:{line}\n") + "Ok(())\n}\n")
+    code = located(blocks, "// {page}:{line}\n")
+    if not is_program("rust", code):
+        code = f"fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{code}Ok(())\n}}\n"
+    code = "#![allow(unused)]\n" + re.sub(r"^ *#(?: |$)", "", code, flags=re.M)  # hidden lines of documentation tests
     package = folder / f"{name}-package"
     (package / "src").mkdir(parents=True)
     (package / "src" / "main.rs").write_text(code)
@@ -126,7 +132,10 @@ def rust(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]
                                         f'[dependencies]\nmcm = {{ path = "{crate}" }}\n[workspace]\n')
     target = ROOT / "build" / "docs-cargo"  # shared by all programs, and kept
     where = ["--manifest-path", package / "Cargo.toml", "--target-dir", target]
-    return [["cargo", "build", "--offline", "--quiet", *where], [target / "debug" / name]]
+    build = ["cargo", "build", "--offline", "--quiet", *where]
+    if blocks[0].attribute == "compile_fail":
+        return [["sh", "-c", '! "$@"', "sh", *build]]
+    return [build] if blocks[0].attribute else [build, [target / "debug" / name]]
 
 
 def swift(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:
@@ -140,9 +149,12 @@ def swift(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]
     objects = [o for t in targets if t not in programs for o in (build / f"{t.name}.build").rglob("*.o")]
     maps = [f"-fmodule-map-file={build}/{name}.build/module.modulemap" for name in ("CShims", "CLIPMerges")]
     source, program = folder / f"{name}.swift", folder / name
-    located_blocks = "".join(f'#sourceLocation(file: "{b.page}", line: {b.line})\n{b.code}' for b in blocks)
-    source.write_text(located_blocks)
-    as_library = ["-parse-as-library"] if is_program("swift", blocks[0].code) else []
+    code = "".join(f'#sourceLocation(file: "{b.page}", line: {b.line})\n{b.code}' for b in blocks)
+    source.write_text(code)
+    if "import PackageDescription" in code:  # a Package.swift
+        manifests = Path(compiler).resolve().parents[1] / "lib" / "swift" / "pm" / "ManifestAPI"
+        return [[compiler, "-typecheck", "-package-description-version", "6.2", "-I", manifests, source]]
+    as_library = ["-parse-as-library"] if "@main" in code else []
     flags = [*as_library, "-I", build / "Modules", "-I", ROOT / "Sources" / "CPNG"]
     flags += [flag for each in maps for flag in ("-Xcc", each)]
     return [[compiler, source, "-o", program, *flags, *objects, "-use-ld=lld", "-lpng"], [program]]

@@ -27,17 +27,21 @@ def pages() -> list[str]:
 
 def jobs(parsed: list[Block]) -> list[list[Block]]:
     """Programs and commands in order. Parts that are no programs of their own make one for the page and language,
-    which runs where its last part stands."""
-    alone, parts = [], {}
+    up to a part that begins another. It runs where its last part stands."""
+    alone, together = [], []
+    parts: dict[str, list[tuple[int, Block]]] = {}
     for position, block in enumerate(parsed):
         if block.not_run is not None or block.language not in (*HOSTS, "sh"):
             continue
-        if block.file or block.language == "sh" or hosts.is_program(block.language, block.code):
+        if block.file or block.attribute or block.language == "sh" or hosts.is_program(block.language, block.code):
             alone.append((position, [block]))
         else:
-            parts.setdefault(block.language, []).append((position, block))
-    together = [(found[-1][0], [block for _, block in found]) for found in parts.values()]
-    return [job for _, job in sorted(alone + together, key=lambda job: job[0])]
+            if hosts.begins_program(block.language, block.code) or block.language not in parts:
+                parts[block.language] = []
+                together.append(parts[block.language])
+            parts[block.language].append((position, block))
+    programs = [(found[-1][0], [block for _, block in found]) for found in together]
+    return [job for _, job in sorted(alone + programs, key=lambda job: job[0])]
 
 
 def run(job: list[Block], folder: Path) -> None:
@@ -91,7 +95,8 @@ def run_page(page: str) -> list[str]:
 def main() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
-    subprocess.run(["make", "-s", "-C", ROOT, "install", f"PREFIX={PREFIX}", "DESTDIR="], check=True)
+    # With a DESTDIR, so that the system is not told of it.
+    subprocess.run(["make", "-s", "-C", ROOT, "install", f"PREFIX={PREFIX}", "DESTDIR=/"], check=True)
     failures = [failure for page in sys.argv[1:] or pages() for failure in run_page(page)]
     sys.exit(1 if failures else 0)
 

@@ -27,6 +27,7 @@ class BlockTests(unittest.TestCase):
         for text, message in [
             ("```\nx\n```\n", "page.md:1: the code block's language is '', expected one of "),
             ("```bash\nx\n```\n", "page.md:1: the code block's language is 'bash', expected one of "),
+            ("```rust,ignore\nx\n```\n", "page.md:1: rust,ignore is a code block's language, expected rust"),
             ("```c\nx\n", "page.md:1: the code block has no end, expected ```"),
             ("text\n\n    make\n", "page.md:3: an indented code block, expected a fenced one"),
             ("```json\n{x}\n```\n", "page.md:1: Expecting property name"),
@@ -43,6 +44,11 @@ class BlockTests(unittest.TestCase):
         text = ("```python\na = 1\n```\n```c\nint x = 1;\n```\n```c\nint main(void) { return 0; }\n```\n"
                 "```python\nassert a == 1\n```\n```c\nx++;\n```\n```json\n{}\n```\n")
         self.assertEqual([[block.line for block in job] for job in jobs(page(text))], [[8], [2, 11], [5, 14]])
+
+    def test_a_part_that_names_the_library_begins_a_program(self):
+        text = "".join(f"```swift\n{code}\n```\n" for code in (
+            "import LibMCM\nlet a = 1", "print(a)", "import LibMCM\nlet a = 2", "import PackageDescription"))
+        self.assertEqual([[block.line for block in job] for job in jobs(page(text))], [[2, 6], [9], [13]])
 
     def test_failures_name_the_line(self):
         with tempfile.TemporaryDirectory() as name:
