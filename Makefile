@@ -65,6 +65,7 @@ test-python: all $(VENV)/ready
 test-cpp: all
 	bindings/cpp/tests/run.sh build
 	bindings/cpp/tests/install.sh
+	bindings/cpp/tests/docs.sh build
 
 $(VENV)/ready: bindings/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)

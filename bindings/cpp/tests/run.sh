@@ -35,8 +35,8 @@ suite() {
     shift 3
     mkdir "$work/$name"
     printf '%s\n' "$@" | xargs -P 2 -I {} $compiler $flags $more -c "$here/{}.cpp" -o "$work/$name/{}.o"
-    $compiler $more -fuse-ld=bfd "$work/$name"/*.o "$work"/*.o -o "$work/$name/tests" -L "$libdir" -Wl,-rpath,"$libdir" -lmcm -lm \
-        -lpthread
+    $compiler $more -fuse-ld=bfd "$work/$name"/*.o "$work"/*.o -o "$work/$name/tests" -L "$libdir" \
+        -Wl,-rpath,"$libdir" -lmcm -lm -lpthread
     mkdir "$work/$name/scratch"
     printf '%s: ' "$name"
     "$work/$name/tests" "$root/examples/fashion" "$work/$name/scratch" "$part"
