@@ -42,7 +42,7 @@ template <class T> class span {
 };
 
 /// A zero-terminated UTF-8 text as a parameter: a literal, a std::string, or on POSIX a std::filesystem::path. Where
-/// one may be left out, nullptr stands for none. It owns nothing.
+/// one may be left out, nullptr stands for none. It ends at its first zero byte, and owns nothing.
 class cstring {
   public:
     constexpr cstring(const char *text = nullptr) noexcept : text_(text) {}
