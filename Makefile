@@ -120,6 +120,7 @@ test-docs: all $(VENV)/ready
 test-cpp: all
 	bindings/cpp/tests/run.sh build
 	bindings/cpp/tests/install.sh
+	bindings/cpp/tests/docs.sh build
 
 # Debian's cargo is installed where there is none.
 test-rust: all $(VENV)/ready

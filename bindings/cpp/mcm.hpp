@@ -14,8 +14,8 @@
 ///             the standard containers is short, they throw std::bad_alloc.
 /// Ownership.  Types own what they name, are move-only, and free it when they go. A moved-from object may be assigned
 ///             to or destroyed; other calls on it fail with Status::invalid_argument. Views (span, cstring, ImageView,
-///             Images, Condition) own nothing, except an Image that is moved into Images. Parameters are borrowed for
-///             the duration of the call.
+///             Images, Condition) own nothing, except an Image that is moved into Images; texts in option structs are
+///             kept by them. Parameters are borrowed for the duration of the call.
 /// Threads.    Model, Prompt, ControlNet, Modulator, Scheduler, Dataset and Bank are immutable: any number of threads
 ///             may use one at the same time. Session, Rng and Trainer belong to one thread at a time.
 /// Callbacks.  Any callable; it returns nothing, or mcm::Progress::cancel to stop. An exception that leaves it stops

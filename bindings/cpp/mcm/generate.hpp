@@ -20,9 +20,9 @@ struct GenerateOptions {
     SessionOptions session = {};
     std::vector<uint64_t> seeds = {}; ///< one, or one per image; {}: seed 0
     std::vector<Attachment> attachments = {};
-    span<const float> class_input = {}; ///< (batch, class_input_size), see Session::set_class_input
-    cstring prompt = nullptr;           ///< for all images of a model that reads a text
-    cstring negative_prompt = nullptr;
+    std::vector<float> class_input = {}; ///< (batch, class_input_size), see Session::set_class_input
+    optional_text prompt = {}; ///< for all images of a model that reads a text
+    optional_text negative_prompt = {};
     PromptOptions prompt_options = {};
     Images images = {}; ///< see Session::set_image
     Images masks = {};  ///< see Session::set_mask
@@ -55,8 +55,8 @@ inline returns<std::vector<Image>> generate(const Model &model, const GenerateOp
     c.class_input_count = options.class_input.size();
     c.callback = enter;
     c.user = user;
-    c.prompt = options.prompt;
-    c.negative_prompt = options.negative_prompt;
+    c.prompt = c_str(options.prompt);
+    c.negative_prompt = c_str(options.negative_prompt);
     c.prompt_options = &prompt;
     c.images = options.images.data();
     c.image_count = options.images.size();

@@ -21,14 +21,15 @@ enum class Prediction : int32_t {
 struct ModelOptions {
     uint32_t threads = 0;     ///< that one call may use; 0: as many as the process may use CPUs
     uint64_t cache_bytes = 0; ///< memory for transformed filters
-    cstring variant = nullptr;   ///< of the weights' file names, e.g. "fp16"
-    cstring tokenizer = nullptr; ///< of a model in one file: folder of its tokenizer
+    optional_text variant = {}; ///< of the weights' file names, e.g. "fp16"
+    optional_text tokenizer = {}; ///< of a model in one file: folder of its tokenizer
     Prediction prediction_type = Prediction::as_configured;
     bool int8_weights = false; ///< large matrices become 8-bit integers; changes results
     bool on_demand = false;    ///< text encoders and autoencoder are loaded when they are needed
 
+    /// Valid as long as this is.
     operator mcm_model_options() const noexcept {
-        return {sizeof(mcm_model_options), threads, cache_bytes, variant, tokenizer,
+        return {sizeof(mcm_model_options), threads, cache_bytes, detail::c_str(variant), detail::c_str(tokenizer),
                 static_cast<int32_t>(prediction_type), int8_weights, on_demand, 0};
     }
 };

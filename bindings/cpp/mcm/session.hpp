@@ -17,7 +17,7 @@ struct SessionOptions {
     SchedulerKind scheduler = SchedulerKind::model_default;
     uint32_t steps = 0;                ///< 0: the default of diffusers' pipelines
     float eta = 0;                     ///< DDIM's noise share
-    cstring scheduler_options = nullptr; ///< JSON by diffusers' names
+    optional_text scheduler_options = {}; ///< JSON by diffusers' names
     double strength = 1;               ///< of a run that begins from an image: the share of the steps that are taken
     float guidance_scale = 0;          ///< 0: that of diffusers' pipeline; 1: no guidance
     float guidance_rescale = 0;
@@ -25,10 +25,11 @@ struct SessionOptions {
     int32_t guidance_passes = 0; ///< 1: together, 2: one after the other, 0: as memory suggests
     uint32_t tile_above = 0;     ///< side of the image from which on an autoencoder works in tiles; 0: 768
 
+    /// Valid as long as this is.
     operator mcm_session_options() const noexcept {
         return {sizeof(mcm_session_options), batch, width, height, static_cast<int32_t>(scheduler), steps, eta,
-                scheduler_options, strength, guidance_scale, guidance_rescale, static_cast<int32_t>(modulate),
-                guidance_passes, tile_above, 0};
+                detail::c_str(scheduler_options), strength, guidance_scale, guidance_rescale,
+                static_cast<int32_t>(modulate), guidance_passes, tile_above, 0};
     }
 };
 
@@ -235,8 +236,8 @@ class Step {
     SessionState before_;
 };
 
-/// Single pass. With exceptions, a step that fails throws from begin() or ++; without, it is yielded as a result that is
-/// not ok(), and the range ends after it.
+/// Single pass. With exceptions, a step that fails throws from begin() or ++; without, it is yielded as a result that
+/// is not ok(), and the range ends after it.
 class StepIterator {
   public:
     using iterator_category = std::input_iterator_tag;

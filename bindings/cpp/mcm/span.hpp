@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
+#include <optional>
+#include <string>
 #include <type_traits>
 
 #include "config.hpp"
@@ -40,7 +42,7 @@ template <class T> class span {
 };
 
 /// A zero-terminated UTF-8 text as a parameter: a literal, a std::string, or on POSIX a std::filesystem::path. Where
-/// one may be left out, nullptr stands for none. It owns nothing.
+/// one may be left out, nullptr stands for none. It ends at its first zero byte, and owns nothing.
 class cstring {
   public:
     constexpr cstring(const char *text = nullptr) noexcept : text_(text) {}
@@ -52,6 +54,9 @@ class cstring {
   private:
     const char *text_;
 };
+
+/// A text in an option struct, which keeps it: nothing, or as std::string.
+using optional_text = std::optional<std::string>;
 
 /// Width and height of a sample (see mcm.h), in pixels.
 struct Size {
@@ -74,6 +79,9 @@ inline size_t product(std::initializer_list<size_t> factors) noexcept {
 constexpr uint32_t count32(size_t count) noexcept {
     return count > UINT32_MAX ? UINT32_MAX : static_cast<uint32_t>(count);
 }
+
+/// NULL for none.
+inline const char *c_str(const optional_text &value) noexcept { return value ? value->c_str() : nullptr; }
 
 /// A C struct with the library's defaults.
 template <class C> C filled(void (*init)(C *, uint32_t)) noexcept {

@@ -59,14 +59,15 @@ struct ResumeOptions {
 
 /// See mcm_train_options.
 struct TrainOptions {
-    uint32_t batch = 64;         ///< examples accumulated at a time
-    uint32_t accumulate = 1;     ///< batches per step
-    uint32_t save_every = 1000;  ///< steps; 0: only at the end and when cancelled
-    uint64_t until_step = 0;     ///< 0, and at most: total_steps
-    cstring save_path = nullptr; ///< nullptr: nowhere
+    uint32_t batch = 64;        ///< examples accumulated at a time
+    uint32_t accumulate = 1;    ///< batches per step
+    uint32_t save_every = 1000; ///< steps; 0: only at the end and when cancelled
+    uint64_t until_step = 0;    ///< 0, and at most: total_steps
+    optional_text save_path = {}; ///< {}: nowhere
 
+    /// Valid as long as this is.
     operator mcm_train_options() const noexcept {
-        return {sizeof(mcm_train_options), batch, accumulate, save_every, until_step, save_path};
+        return {sizeof(mcm_train_options), batch, accumulate, save_every, until_step, detail::c_str(save_path)};
     }
 };
 

@@ -116,5 +116,18 @@ TEST(designated_initialisers) {
     const mcm_session_options s =
         mcm::SessionOptions{.scheduler = mcm::SchedulerKind::ddim, .steps = 25, .guidance_scale = 3};
     CHECK(s.batch == 1 && s.scheduler == MCM_SCHEDULER_DDIM && s.steps == 25 && s.strength == 1);
+    const auto model = tiny();
+    auto session = mcm::Session::create(model, {.scheduler = mcm::SchedulerKind::ddim, .steps = 2});
+    session.seed(1);
+    session.run();
+    const auto scheduler = mcm::Scheduler::create(model, mcm::SchedulerKind::ddim, 2);
+    std::vector<float> x = mcm::Rng::create(1).normal(64);
+    for (uint32_t i = 0; i < 2; i++) {
+        const auto step = scheduler.step_info(i);
+        const auto e = model.predict({.width = 8, .height = 8}, x, {&step.timestep, 1});
+        scheduler.step(i, {.sample = x, .prediction = e, .previous = x});
+    }
+    CHECK(session.sample() == x);
+    CHECK(mcm::generate(model, {.session = {.steps = 2}, .seeds = {1}}).size() == 1);
 }
 #endif

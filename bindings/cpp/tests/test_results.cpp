@@ -1,4 +1,7 @@
-// The other style: results instead of exceptions.
+// The other style: results instead of exceptions, also in a program whose other files have exceptions.
+#ifndef MCM_NO_EXCEPTIONS
+#define MCM_NO_EXCEPTIONS
+#endif
 #include <csignal>
 #include <cstdlib>
 

@@ -108,7 +108,8 @@ TEST(callbacks_throw) {
     }
     CHECK(session.state().step == 3);
     // The library's own errors, too.
-    MISUSE(invalid_argument, "", session.run([](mcm::Session &s, uint32_t, uint32_t) { s.decode(mcm::Decode::x0, 9); }));
+    const auto decode = [](mcm::Session &s, uint32_t, uint32_t) { s.decode(mcm::Decode::x0, 9); };
+    MISUSE(invalid_argument, "", session.run(decode));
     session.run();
     CHECK(session.sample() == expected());
 }

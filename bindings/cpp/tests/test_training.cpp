@@ -161,14 +161,13 @@ TEST(trainers_train) {
     auto trainer = mcm::Trainer::create(s.model, tiny_config, options);
     mcm::TrainOptions train;
     train.batch = 4;
-    const std::string path = in_scratch("train");
-    train.save_path = path;
+    train.save_path = in_scratch("train"); // which the options keep
     const auto stop = [](mcm::Trainer &of, const mcm::TrainReport &report) {
         CHECK(of.state().step == report.step);
         return report.step == 2 ? mcm::Progress::cancel : mcm::Progress::proceed;
     };
     THROWS(cancelled_error, cancelled, "", trainer.train(s.dataset, train, stop));
-    CHECK(trainer.state().step == 2 && mcm::Trainer::resume(s.model, path).state().step == 2);
+    CHECK(trainer.state().step == 2 && mcm::Trainer::resume(s.model, *train.save_path).state().step == 2);
     try {
         trainer.train(s.dataset, train, [](mcm::Trainer &, const mcm::TrainReport &) { throw 5; }, &s.bank);
         CHECK(false);

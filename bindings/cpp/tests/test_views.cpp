@@ -31,6 +31,8 @@ static std::string text(mcm::cstring value) { return value ? (const char *)value
 TEST(texts) {
     const std::filesystem::path path = "folder/file";
     CHECK(text("a") == "a" && text(std::string("b")) == "b" && text(path) == "folder/file" && text(nullptr) == "none");
+    const mcm::optional_text none, kept = path, literal = "c";
+    CHECK(!mcm::detail::c_str(none) && text(*kept) == "folder/file" && text(mcm::detail::c_str(literal)) == "c");
     static_assert(!std::is_convertible_v<std::string_view, mcm::cstring>, "not zero-terminated");
 }
 
