@@ -79,9 +79,19 @@ $(VENV)/ready: bindings/python/pyproject.toml
 	@touch $@
 
 # Packages and the ABI: packaging/README.md.
-.PHONY: abi abi-check test-install dist dist-binary deb test-packages release-check
+.PHONY: abi abi-check test-install dist dist-binary deb test-packages release-check install-licences uninstall-licences
 
 test: abi-check test-install
+
+install: install-licences
+uninstall: uninstall-licences
+
+install-licences:
+	install -d $(DESTDIR)$(PREFIX)/share/doc/mcm
+	install -m 644 LICENSE THIRD-PARTY.md $(DESTDIR)$(PREFIX)/share/doc/mcm
+
+uninstall-licences:
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm
 
 abi:
 	tools/abi.sh dump packaging/abi/libmcm.abi
@@ -117,8 +127,6 @@ bench: all
 	$(BENCH_PYTHON) bench/bench.py --library build/libmcm.so
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/share/doc/mcm
-	install -m 644 LICENSE THIRD-PARTY.md $(DESTDIR)$(PREFIX)/share/doc/mcm
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -m 644 include/mcm.h $(DESTDIR)$(PREFIX)/include/mcm.h
 	install -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION)
@@ -131,7 +139,6 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/include/mcm.h $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION) \
 		$(DESTDIR)$(LIBDIR)/libmcm.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmcm.so $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/mcm
 
 clean:
 	rm -rf .build build dist
