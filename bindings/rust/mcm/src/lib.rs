@@ -36,7 +36,7 @@
 //! trainers and generators belong to one thread at a time and are `Send`. Buffers are float32, (batch, channels, height,
 //! width), and passed as slices.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
-#![warn(rust_2018_idioms)]
+#![warn(rust_2018_idioms, clippy::undocumented_unsafe_blocks)]
 
 mod bank;
 mod batch;
