@@ -3,8 +3,8 @@ use std::path::Path;
 use mcm_sys as sys;
 
 use crate::convert::{
-    buffer, characters, count, expect_length, fill, numbered, optional_text, path, pointer, product, size_of,
-    slice_pointer, text,
+    buffer, characters, count, expect_length, fill, numbered, optional_path, optional_text, path, pointer, product,
+    size_of, slice_pointer, text,
 };
 use crate::error::check;
 use crate::handle::Handle;
@@ -33,7 +33,7 @@ pub struct ModelOptions<'a> {
     /// Of the weights' file names: "fp16" for \*.fp16.safetensors.
     pub variant: Option<&'a str>,
     /// Of a model in one file: folder of its tokenizer; None: CLIP's own.
-    pub tokenizer: Option<&'a str>,
+    pub tokenizer: Option<&'a Path>,
     /// What the network predicts, before what the model's files say, or where they do not.
     pub prediction_type: Option<PredictionType>,
     /// Large matrices become 8-bit integers, which changes results.
@@ -46,7 +46,7 @@ impl ModelOptions<'_> {
     /// Calls `call` with these options for C.
     pub(crate) fn with<T>(&self, call: impl FnOnce(*const sys::mcm_model_options) -> Result<T>) -> Result<T> {
         let variant = optional_text("variant", self.variant)?;
-        let tokenizer = optional_text("tokenizer", self.tokenizer)?;
+        let tokenizer = optional_path(self.tokenizer)?;
         call(&sys::mcm_model_options {
             struct_size: size_of::<sys::mcm_model_options>(),
             threads: self.threads,
