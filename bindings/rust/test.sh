@@ -35,10 +35,13 @@ ${CC:-cc} -std=c99 -I "$root/include" "$root/examples/c/session.c" -o "$work/ses
     -Wl,-rpath,"$libdir"
 for seed in 1 7; do
     "$work/session" "$root/examples/fashion" "$work/c.png" "$seed" > /dev/null
-    cargo run -q --example session "$root/examples/fashion" "$work/rust.png" "$seed" > "$work/log"
-    cmp "$work/c.png" "$work/rust.png"
+    for example in session own_loop; do
+        cargo run -q --example $example "$root/examples/fashion" "$work/rust.png" "$seed" > "$work/log"
+        cmp "$work/c.png" "$work/rust.png"
+    done
 done
-tail -n 1 "$work/log"
-echo "rust: the example draws the same image as C's"
+echo "rust: the examples draw the same image as C's"
+cargo run -q --example train "$root/examples/fashion" "$work/module" 4 | tail -n 1
+[ -z "$3" ] || cargo run -q --example text_to_image "$work/models/model" "a boot" "$work/text.png" 1 3 | tail -n 1
 
 tools/missing.sh "$libdir"

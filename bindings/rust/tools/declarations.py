@@ -6,6 +6,7 @@ With --check nothing is written, and the exit status is 1 if a file is not what 
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 RUST = Path(__file__).resolve().parents[1]
@@ -35,20 +36,30 @@ FIELD = re.compile(r"\s*(?P<declaration>[^;/]+);|\s*/\*(?P<comment>.*?)\*/", re.
 
 
 def text(comment: str) -> str:
-    """A comment's words, on one line."""
-    return " ".join(line.strip().lstrip("*").strip() for line in comment.splitlines()).strip()
+    """A comment's words: a line for each paragraph and for each entry of a list ("  name   what it is")."""
+    lines = [""]
+    for number, line in enumerate(comment.splitlines()):
+        starred = re.match(r" \* ?", line) if number else re.match(" ", line)
+        line = line[starred.end() :] if starred else line.lstrip()
+        entry = starred and re.match(r"  (\w+)  +(.*)", line)
+        if entry:
+            lines.append(f"- {entry[1]}: {entry[2]}")
+        elif starred and (not line or (lines[-1].startswith("-") and not line.startswith(" "))):
+            lines.append(line)
+        else:
+            lines[-1] += " " + line.strip()
+    return "\n".join(line.strip() for line in lines)
 
 
 def documentation(comment: str, indent: str = "") -> str:
     """A comment as lines of documentation, without marks that rustdoc would take for links or emphasis."""
-    words = re.sub(r"([\[\]<>*`|])", r"\\\1", comment).split()
-    lines, line = [], ""
-    for word in words:
-        if line and len(indent) + 4 + len(line) + 1 + len(word) > 120:
-            lines.append(line)
-            line = ""
-        line += (" " if line else "") + word
-    return "".join(f"{indent}/// {line}\n" for line in lines + [line] if line)
+    paragraphs = []
+    for paragraph in re.sub(r"([\[\]<>*`|])", r"\\\1", comment).split("\n"):
+        hanging = "  " if paragraph.startswith("- ") else ""
+        lines = textwrap.wrap(paragraph, 116 - len(indent), subsequent_indent=hanging, break_long_words=False)
+        apart = paragraphs and not (hanging and paragraphs[-1][-1:] and paragraphs[-1][0].startswith("- "))
+        paragraphs += [[""]] * bool(apart and lines) + [lines] * bool(lines)
+    return "".join(f"{indent}/// {line}".rstrip() + "\n" for lines in paragraphs for line in lines)
 
 
 def rust_type(base: str, stars: str, constant: bool) -> str:
@@ -115,7 +126,7 @@ def library() -> str:
             continue
         if "\n\n" in between:
             comment = ""
-        docs, comment = documentation(comment), ""
+        docs, comment = documentation(comment, "    " if item["function"] else ""), ""
         if item["define"]:
             kind = "i32"
             out.append(f"{docs}pub const {item['define']}: {kind} = {item['value']};\n")
@@ -131,8 +142,7 @@ def library() -> str:
         else:
             result = item["result"].strip()
             kind = "" if result == "void" else " -> " + next(declared(result + " _"))[1]
-            functions.append(f"{docs}pub fn {item['function']}({arguments(item['arguments'])}){kind};\n")
-    external = "\n".join("    " + line if line else line for line in "".join(functions).rstrip().split("\n"))
+            functions.append(f"{docs}    pub fn {item['function']}({arguments(item['arguments'])}){kind};\n")
     return (
         "//! Raw declarations of libmcm: `include/mcm.h` in Rust, whose beginning says what holds for all of it. The\n"
         "//! crate `mcm` is the safe way to use them.\n"
@@ -142,7 +152,7 @@ def library() -> str:
         "use std::marker::{PhantomData, PhantomPinned};\nuse std::os::raw::{c_char, c_void};\n\n"
         "/// What a handle points to: nothing that Rust may move, or take for shared between threads.\n"
         "type Opaque = PhantomData<(*mut u8, PhantomPinned)>;\n\n"
-        + re.sub(r"\n\n(?=pub const)", "\n", "\n".join(out)) + '\nextern "C" {\n' + external + "\n}\n"
+        + re.sub(r"\n\n(?=pub const)", "\n", "\n".join(out)) + '\nextern "C" {\n' + "".join(functions) + "}\n"
     )
 
 

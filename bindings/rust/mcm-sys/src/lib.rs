@@ -93,9 +93,11 @@ pub struct mcm_rng {
 }
 
 /// A pretrained diffusion model: network, noise schedule and scheduler defaults; of a latent diffusion model also its
-/// autoencoder, and of one that reads texts also their encoders. Immutable, shared by threads. A \*sample\* is what the
-/// network works on: pixels, or in a latent diffusion model latents, which are \`scale\` times smaller than the image
-/// in each direction. Widths and heights are a sample's, where they do not say that they are an image's.
+/// autoencoder, and of one that reads texts also their encoders. Immutable, shared by threads.
+///
+/// A \*sample\* is what the network works on: pixels, or in a latent diffusion model latents, which are \`scale\` times
+/// smaller than the image in each direction. Widths and heights are a sample's, where they do not say that they are an
+/// image's.
 #[repr(C)]
 pub struct mcm_model {
     _nothing: [u8; 0],
@@ -880,8 +882,8 @@ pub struct mcm_train_options {
 }
 
 extern "C" {
-    /// The message of the last call that failed on this thread: one line, "" if none did. Valid until the next failing call
-    /// on the same thread.
+    /// The message of the last call that failed on this thread: one line, "" if none did. Valid until the next failing
+    /// call on the same thread.
     pub fn mcm_last_error() -> *const c_char;
     /// The name of a status, e.g. "MCM_ERROR_IO"; "MCM_ERROR_UNKNOWN" for a number that is none. Static.
     pub fn mcm_status_name(status: mcm_status) -> *const c_char;
@@ -891,14 +893,14 @@ extern "C" {
     pub fn mcm_version_string() -> *const c_char;
     /// Same as MCM_IMAGE_INIT; struct_size is the caller's sizeof(mcm_image).
     pub fn mcm_image_init(image: *mut mcm_image, struct_size: u32);
-    /// Reads the size of an 8-bit grey, RGB, RGBA or palette PNG: \*width and \*height in pixels, \*channels 1, 3 or 4 (a
-    /// palette counts as 3 or 4). Each out pointer may be NULL. Errors: IO, FORMAT, UNSUPPORTED.
+    /// Reads the size of an 8-bit grey, RGB, RGBA or palette PNG: \*width and \*height in pixels, \*channels 1, 3 or 4
+    /// (a palette counts as 3 or 4). Each out pointer may be NULL. Errors: IO, FORMAT, UNSUPPORTED.
     pub fn mcm_png_size(path: *const c_char, width: *mut u32, height: *mut u32, channels: *mut u32) -> mcm_status;
-    /// Reads a PNG into pixels, width \* height \* channels bytes without gaps, as mcm_png_size gives them; \`size\` is the
-    /// buffer's length in bytes and must be exactly that. Errors: SIZE, IO, FORMAT, UNSUPPORTED.
+    /// Reads a PNG into pixels, width \* height \* channels bytes without gaps, as mcm_png_size gives them; \`size\` is
+    /// the buffer's length in bytes and must be exactly that. Errors: SIZE, IO, FORMAT, UNSUPPORTED.
     pub fn mcm_png_read(path: *const c_char, pixels: *mut u8, size: usize) -> mcm_status;
-    /// Writes an MCM_U8 image of 1, 3 or 4 channels as PNG. Errors: INVALID_ARGUMENT, STRUCT_SIZE; IO, after which the file
-    /// may be incomplete.
+    /// Writes an MCM_U8 image of 1, 3 or 4 channels as PNG. Errors: INVALID_ARGUMENT, STRUCT_SIZE; IO, after which the
+    /// file may be incomplete.
     pub fn mcm_png_write(path: *const c_char, image: *const mcm_image) -> mcm_status;
     /// Only the low 32 bits of seed matter, as in torch. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY.
     pub fn mcm_rng_create(seed: u64, out: *mut *mut mcm_rng) -> mcm_status;
@@ -909,11 +911,11 @@ extern "C" {
     /// Opens a diffusers model folder, whose model_index.json names DDPMPipeline, DDIMPipeline, LDMPipeline, or one of
     /// StableDiffusion(XL)(Img2Img\|Inpaint\|ControlNet)Pipeline and LatentConsistencyModel(Img2Img)Pipeline; or a
     /// .safetensors file in the layout of the programs by which Stable Diffusion 1.x, 2.x and XL and latent diffusion
-    /// models were trained. Tensors may be F32, F16 or BF16, in one file or in shards, and stay as they are. A folder may
-    /// come without text encoders. Safety checkers and the like are not run. \`options\` may be NULL. Errors: IO, FORMAT (a
-    /// missing, surplus or wrongly shaped tensor, a damaged file), UNSUPPORTED (a pipeline, network or option that is not
-    /// known; pickle files), INVALID_ARGUMENT (more threads than allowed, a cache larger than the machine's memory),
-    /// OUT_OF_MEMORY, CPU.
+    /// models were trained. Tensors may be F32, F16 or BF16, in one file or in shards, and stay as they are. A folder
+    /// may come without text encoders. Safety checkers and the like are not run. \`options\` may be NULL. Errors: IO,
+    /// FORMAT (a missing, surplus or wrongly shaped tensor, a damaged file), UNSUPPORTED (a pipeline, network or option
+    /// that is not known; pickle files), INVALID_ARGUMENT (more threads than allowed, a cache larger than the machine's
+    /// memory), OUT_OF_MEMORY, CPU.
     pub fn mcm_model_open(
         path: *const c_char,
         options: *const mcm_model_options,
@@ -933,10 +935,14 @@ extern "C" {
     pub fn mcm_memory_init(memory: *mut mcm_memory, struct_size: u32);
     /// What a model holds. A session's memory comes on top: mcm_session_get_memory.
     pub fn mcm_model_get_memory(model: *const mcm_model, memory: *mut mcm_memory) -> mcm_status;
-    /// The network's prediction for a batch. sample (batch, channels, height, width), count floats in all timesteps
-    /// \`batch\` floats; equal values are fine class_input (batch, class_input_size), class_input_count floats; NULL and 0
-    /// for a model that takes none prediction receives (batch, prediction_channels, height, width); prediction_count
-    /// floats; may not overlap Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY.
+    /// The network's prediction for a batch.
+    ///
+    /// - sample: (batch, channels, height, width), count floats in all
+    /// - timesteps: \`batch\` floats; equal values are fine
+    /// - class_input: (batch, class_input_size), class_input_count floats; NULL and 0 for a model that takes none
+    /// - prediction: receives (batch, prediction_channels, height, width); prediction_count floats; may not overlap
+    ///
+    /// Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY.
     pub fn mcm_model_predict(
         model: *const mcm_model,
         batch: u32,
@@ -951,7 +957,10 @@ extern "C" {
         prediction_count: usize,
     ) -> mcm_status;
     pub fn mcm_predict_options_init(options: *mut mcm_predict_options, struct_size: u32);
-    /// mcm_model_predict for a network that reads more. sample (batch, input_channels, height, width), count floats in all
+    /// mcm_model_predict for a network that reads more.
+    ///
+    /// - sample: (batch, input_channels, height, width), count floats in all
+    ///
     /// The rest is as there. Errors: also STATE (no prompt), INCOMPATIBLE (a prompt for another model).
     pub fn mcm_model_predict_with(
         model: *const mcm_model,
@@ -965,9 +974,10 @@ extern "C" {
         prediction: *mut f32,
         prediction_count: usize,
     ) -> mcm_status;
-    /// Images to samples: (batch, channels, height, width) as the model was trained on: in \[-1, 1\], or the means of their
-    /// latents. All images have the same size, multiples of \`scale\` \* size_multiple, and image_channels channels, or
-    /// one, which then stands for all. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY; with on_demand also those of loading.
+    /// Images to samples: (batch, channels, height, width) as the model was trained on: in \[-1, 1\], or the means of
+    /// their latents. All images have the same size, multiples of \`scale\` \* size_multiple, and image_channels
+    /// channels, or one, which then stands for all. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY; with on_demand also
+    /// those of loading.
     pub fn mcm_model_encode(
         model: *const mcm_model,
         images: *const mcm_image,
@@ -975,10 +985,10 @@ extern "C" {
         sample: *mut f32,
         count: usize,
     ) -> mcm_status;
-    /// One sample, (channels, height, width), \`count\` floats, to 8-bit pixels, rows without gaps, channels interleaved:
-    /// round(255 \* clamp(x / 2 + 0.5, 0, 1)), where x is the sample or what the autoencoder makes of it; NaN becomes 0.
-    /// width and height are multiples of size_multiple. \`size\` = width \* scale \* height \* scale \* image_channels
-    /// bytes. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY; with on_demand also those of loading.
+    /// One sample, (channels, height, width), \`count\` floats, to 8-bit pixels, rows without gaps, channels
+    /// interleaved: round(255 \* clamp(x / 2 + 0.5, 0, 1)), where x is the sample or what the autoencoder makes of it;
+    /// NaN becomes 0. width and height are multiples of size_multiple. \`size\` = width \* scale \* height \* scale \*
+    /// image_channels bytes. Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY; with on_demand also those of loading.
     pub fn mcm_model_decode(
         model: *const mcm_model,
         width: u32,
@@ -990,9 +1000,9 @@ extern "C" {
     ) -> mcm_status;
     pub fn mcm_model_free(model: *mut mcm_model);
     pub fn mcm_prompt_options_init(options: *mut mcm_prompt_options, struct_size: u32);
-    /// Reads \`count\` texts, one for the whole batch or one per image. \`options\` may be NULL. Errors: INVALID_ARGUMENT,
-    /// SIZE (a text of more than 64 chunks), UNSUPPORTED (the model has no text encoder), OUT_OF_MEMORY; with on_demand
-    /// also those of loading.
+    /// Reads \`count\` texts, one for the whole batch or one per image. \`options\` may be NULL. Errors:
+    /// INVALID_ARGUMENT, SIZE (a text of more than 64 chunks), UNSUPPORTED (the model has no text encoder),
+    /// OUT_OF_MEMORY; with on_demand also those of loading.
     pub fn mcm_prompt_encode(
         model: *const mcm_model,
         texts: *const *const c_char,
@@ -1000,8 +1010,10 @@ extern "C" {
         options: *const mcm_prompt_options,
         out: *mut *mut mcm_prompt,
     ) -> mcm_status;
-    /// A prompt from the caller's own numbers, which are copied. states (count, tokens, channels) pooled (count,
-    /// pooled_channels), or NULL and 0
+    /// A prompt from the caller's own numbers, which are copied.
+    ///
+    /// - states: (count, tokens, channels)
+    /// - pooled: (count, pooled_channels), or NULL and 0
     pub fn mcm_prompt_create(
         count: u32,
         tokens: u32,
@@ -1019,8 +1031,8 @@ extern "C" {
     pub fn mcm_prompt_get_states(prompt: *const mcm_prompt, states: *mut f32, count: usize) -> mcm_status;
     pub fn mcm_prompt_get_pooled(prompt: *const mcm_prompt, pooled: *mut f32, count: usize) -> mcm_status;
     pub fn mcm_prompt_free(prompt: *mut mcm_prompt);
-    /// Opens a folder with config.json and diffusion_pytorch_model.safetensors; of \`options\`, which may be NULL, threads,
-    /// variant and int8_weights matter. Errors: as mcm_model_open.
+    /// Opens a folder with config.json and diffusion_pytorch_model.safetensors; of \`options\`, which may be NULL,
+    /// threads, variant and int8_weights matter. Errors: as mcm_model_open.
     pub fn mcm_controlnet_open(
         folder: *const c_char,
         options: *const mcm_model_options,
@@ -1040,15 +1052,21 @@ extern "C" {
         index: u32,
         info: *mut mcm_modality_info,
     ) -> mcm_status;
-    /// MCM_OK if the module fits the model, else MCM_ERROR_INCOMPATIBLE with the reason: another prediction type or number
-    /// of channels, another fingerprint, or a model that learns its variance: for those there are no modules.
+    /// MCM_OK if the module fits the model, else MCM_ERROR_INCOMPATIBLE with the reason: another prediction type or
+    /// number of channels, another fingerprint, or a model that learns its variance: for those there are no modules.
     pub fn mcm_modulator_check(modulator: *const mcm_modulator, model: *const mcm_model) -> mcm_status;
     pub fn mcm_condition_init(condition: *mut mcm_condition, struct_size: u32);
-    /// The modulated prediction e' = e + weight \* (M(x, e, t, conditions) - e), for a loop of the caller's own. model
-    /// whose prediction this is; channels and prediction type must fit (see mcm_modulator_check for the fingerprint, which
-    /// is not compared here) sample (batch, channels, height, width) prediction e, of the same shape timesteps \`batch\`
-    /// floats conditions condition_count entries, one per modality; modalities that are not named are absent out receives
-    /// e', \`count\` floats; may be \`prediction\` itself Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, OUT_OF_MEMORY.
+    /// The modulated prediction e' = e + weight \* (M(x, e, t, conditions) - e), for a loop of the caller's own.
+    ///
+    /// - model: whose prediction this is; channels and prediction type must fit (see mcm_modulator_check for the
+    ///   fingerprint, which is not compared here)
+    /// - sample: (batch, channels, height, width)
+    /// - prediction: e, of the same shape
+    /// - timesteps: \`batch\` floats
+    /// - conditions: condition_count entries, one per modality; modalities that are not named are absent
+    /// - out: receives e', \`count\` floats; may be \`prediction\` itself
+    ///
+    /// Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, OUT_OF_MEMORY.
     pub fn mcm_modulator_modulate(
         modulator: *const mcm_modulator,
         model: *const mcm_model,
@@ -1065,8 +1083,8 @@ extern "C" {
         out: *mut f32,
     ) -> mcm_status;
     pub fn mcm_modulator_free(modulator: *mut mcm_modulator);
-    /// kind MCM_SCHEDULER_\*; steps 1..num_train_timesteps, 0 for the default of diffusers' pipelines (50; DDPM: 1000; LCM:
-    /// 4; at most num_train_timesteps); eta in \[0, 1\] is DDIM's noise share and must be 0 for others. Errors:
+    /// kind MCM_SCHEDULER_\*; steps 1..num_train_timesteps, 0 for the default of diffusers' pipelines (50; DDPM: 1000;
+    /// LCM: 4; at most num_train_timesteps); eta in \[0, 1\] is DDIM's noise share and must be 0 for others. Errors:
     /// INVALID_ARGUMENT, UNSUPPORTED (the kind does not go with the model's options).
     pub fn mcm_scheduler_create(
         model: *const mcm_model,
@@ -1075,9 +1093,9 @@ extern "C" {
         eta: f32,
         out: *mut *mut mcm_scheduler,
     ) -> mcm_status;
-    /// The same with options of the host's own: a JSON object of options by diffusers' names, which go before those of the
-    /// model's scheduler_config.json, e.g. {"use_karras_sigmas": true, "solver_order": 3}. NULL: none. Errors: also FORMAT;
-    /// UNSUPPORTED for an option or value that is not known.
+    /// The same with options of the host's own: a JSON object of options by diffusers' names, which go before those of
+    /// the model's scheduler_config.json, e.g. {"use_karras_sigmas": true, "solver_order": 3}. NULL: none. Errors: also
+    /// FORMAT; UNSUPPORTED for an option or value that is not known.
     pub fn mcm_scheduler_create_with_options(
         model: *const mcm_model,
         kind: i32,
@@ -1091,23 +1109,27 @@ extern "C" {
     pub fn mcm_step_info_init(info: *mut mcm_step_info, struct_size: u32);
     /// step: 0 .. steps - 1.
     pub fn mcm_scheduler_get_step(scheduler: *const mcm_scheduler, step: u32, info: *mut mcm_step_info) -> mcm_status;
-    /// count receives the number of steps; timesteps, if not NULL, receives them (capacity \>= the number), rounded to
-    /// whole numbers: mcm_scheduler_get_step has what the network is told.
+    /// \*count receives the number of steps; timesteps, if not NULL, receives them (capacity \>= the number), rounded
+    /// to whole numbers: mcm_scheduler_get_step has what the network is told.
     pub fn mcm_scheduler_get_timesteps(
         scheduler: *const mcm_scheduler,
         timesteps: *mut i32,
         capacity: u32,
         count: *mut u32,
     ) -> mcm_status;
-    /// out = 1 if the step needs noise (a normal draw of the sample's size), else 0. step: 0 .. steps - 1.
+    /// \*out = 1 if the step needs noise (a normal draw of the sample's size), else 0. step: 0 .. steps - 1.
     pub fn mcm_scheduler_needs_noise(scheduler: *const mcm_scheduler, step: u32, out: *mut i32) -> mcm_status;
-    /// One step of a scheduler without history (history_count 0: DDPM, DDIM, Euler, Euler ancestral, LCM). batch number of
-    /// images in the buffers sample x_t, \`count\` floats, count a multiple of batch; not scaled by input_scale prediction
-    /// the (modulated) prediction e, \`prediction_count\` floats: count, or 2 \* count if the model learns its variance
-    /// (per image: prediction, then variance; only DDPM uses the variance) noise a normal draw of \`count\` floats if the
-    /// step needs one, else NULL or ignored previous receives x_{t-1}; may be \`sample\`, and must not overlap prediction
-    /// or noise x0 receives the predicted x_0 (clipped as the scheduler says), or NULL; overlaps no other buffer Errors:
-    /// INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY.
+    /// One step of a scheduler without history (history_count 0: DDPM, DDIM, Euler, Euler ancestral, LCM).
+    ///
+    /// - batch: number of images in the buffers
+    /// - sample: x_t, \`count\` floats, count a multiple of batch; not scaled by input_scale
+    /// - prediction: the (modulated) prediction e, \`prediction_count\` floats: count, or 2 \* count if the model
+    ///   learns its variance (per image: prediction, then variance; only DDPM uses the variance)
+    /// - noise: a normal draw of \`count\` floats if the step needs one, else NULL or ignored
+    /// - previous: receives x_{t-1}; may be \`sample\`, and must not overlap prediction or noise
+    /// - x0: receives the predicted x_0 (clipped as the scheduler says), or NULL; overlaps no other buffer
+    ///
+    /// Errors: INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY.
     pub fn mcm_scheduler_step(
         scheduler: *const mcm_scheduler,
         step: u32,
@@ -1120,9 +1142,11 @@ extern "C" {
         previous: *mut f32,
         x0: *mut f32,
     ) -> mcm_status;
-    /// One step of any scheduler. Steps are taken in order, from 0. history what the run keeps from step to step: allocated
-    /// by the caller for the whole run, one for each run, with anything in it before step 0. A step may be repeated until
-    /// the next one is taken. history_count in floats: the info's history_count \* count. NULL and 0 if that is 0.
+    /// One step of any scheduler. Steps are taken in order, from 0.
+    ///
+    /// - history: what the run keeps from step to step: allocated by the caller for the whole run, one for each run,
+    ///   with anything in it before step 0. A step may be repeated until the next one is taken. history_count in
+    ///   floats: the info's history_count \* count. NULL and 0 if that is 0.
     pub fn mcm_scheduler_step_with_history(
         scheduler: *const mcm_scheduler,
         step: u32,
@@ -1137,8 +1161,8 @@ extern "C" {
         previous: *mut f32,
         x0: *mut f32,
     ) -> mcm_status;
-    /// x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1; for schedulers that
-    /// keep samples as x_0 + sigma noise (LMS, Euler, Heun), x_0 + sigma_t noise.
+    /// x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for a timestep in 0 .. num_train_timesteps - 1; for schedulers
+    /// that keep samples as x_0 + sigma noise (LMS, Euler, Heun), x_0 + sigma_t noise.
     pub fn mcm_scheduler_add_noise(
         scheduler: *const mcm_scheduler,
         timestep: i32,
@@ -1156,31 +1180,31 @@ extern "C" {
         out: *mut *mut mcm_session,
     ) -> mcm_status;
     /// Starts a run, or starts over: draws x_T and goes to step 0; conditions and modulators stay. seed_count 1: one
-    /// generator draws for the whole batch; seed_count = batch: one generator per image, so that image k is the same alone
-    /// and in any batch. Both as diffusers' pipelines with torch.Generator(seed), except for inpainting one image with
-    /// several seeds: diffusers encodes it with the first seed for all.
+    /// generator draws for the whole batch; seed_count = batch: one generator per image, so that image k is the same
+    /// alone and in any batch. Both as diffusers' pipelines with torch.Generator(seed), except for inpainting one image
+    /// with several seeds: diffusers encodes it with the first seed for all.
     pub fn mcm_session_seed(session: *mut mcm_session, seeds: *const u64, seed_count: u32) -> mcm_status;
     /// What a model that reads a text is told, and with guidance what it is led away from. \`negative\` NULL: an empty
     /// text, or zeros in a Stable Diffusion XL that was trained so. Of 1 image or of the batch. The session keeps the
-    /// prompts: they may be freed. They may be changed between steps. Errors: SIZE, INCOMPATIBLE (for another model), STATE
-    /// (the model has no text encoder and \`negative\` is NULL).
+    /// prompts: they may be freed. They may be changed between steps. Errors: SIZE, INCOMPATIBLE (for another model),
+    /// STATE (the model has no text encoder and \`negative\` is NULL).
     pub fn mcm_session_set_prompt(
         session: *mut mcm_session,
         prompt: *const mcm_prompt,
         negative: *const mcm_prompt,
     ) -> mcm_status;
-    /// An image to begin from, for the next mcm_session_seed: image_count 1, for the whole batch, or the batch size, all of
-    /// the session's image size, with image_channels channels or one; 0: none. Copied. With options.strength 1 and no mask
-    /// the run begins from as much noise as from none, and with the image's colours. Errors: INVALID_ARGUMENT, SIZE,
-    /// OUT_OF_MEMORY.
+    /// An image to begin from, for the next mcm_session_seed: image_count 1, for the whole batch, or the batch size,
+    /// all of the session's image size, with image_channels channels or one; 0: none. Copied. With options.strength 1
+    /// and no mask the run begins from as much noise as from none, and with the image's colours. Errors:
+    /// INVALID_ARGUMENT, SIZE, OUT_OF_MEMORY.
     pub fn mcm_session_set_image(session: *mut mcm_session, images: *const mcm_image, image_count: u32) -> mcm_status;
     /// What is to be painted in that image, for the next mcm_session_seed: from 1/2 on; below, the image stays. One
-    /// channel, of the session's image size, 1 or as many as the batch; 0: all of it. An inpainting model reads mask and
-    /// image, for others what stays is put back after each step, with its share of noise. Copied.
+    /// channel, of the session's image size, 1 or as many as the batch; 0: all of it. An inpainting model reads mask
+    /// and image, for others what stays is put back after each step, with its share of noise. Copied.
     pub fn mcm_session_set_mask(session: *mut mcm_session, masks: *const mcm_image, mask_count: u32) -> mcm_status;
-    /// Stable Diffusion XL's original height and width, crop's top and left, target height and width; of its refiner the
-    /// first four and an aesthetic score: (batch, time_id_count) floats each, copied. Before this call: those of a whole
-    /// image of the session's size, score 6 and 2.5.
+    /// Stable Diffusion XL's original height and width, crop's top and left, target height and width; of its refiner
+    /// the first four and an aesthetic score: (batch, time_id_count) floats each, copied. Before this call: those of a
+    /// whole image of the session's size, score 6 and 2.5.
     pub fn mcm_session_set_time_ids(
         session: *mut mcm_session,
         time_ids: *const f32,
@@ -1191,10 +1215,10 @@ extern "C" {
     pub fn mcm_session_set_class_input(session: *mut mcm_session, values: *const f32, count: usize) -> mcm_status;
     pub fn mcm_attach_options_init(options: *mut mcm_attach_options, struct_size: u32);
     /// Attaches a module; several may be attached, also the same one twice. Modules that were trained each for itself
-    /// correct the same errors: at weights whose sum is 1 they follow together, at 1 each they overshoot (docs/results.md).
-    /// \*out_id, which may be NULL, receives a number \> 0 that names the attachment in the calls below; a session gives no
-    /// number twice. Allowed between steps. \`options\` may be NULL. Errors: INCOMPATIBLE if the module does not fit the
-    /// session's model.
+    /// correct the same errors: at weights whose sum is 1 they follow together, at 1 each they overshoot
+    /// (docs/results.md). \*out_id, which may be NULL, receives a number \> 0 that names the attachment in the calls
+    /// below; a session gives no number twice. Allowed between steps. \`options\` may be NULL. Errors: INCOMPATIBLE if
+    /// the module does not fit the session's model.
     pub fn mcm_session_attach(
         session: *mut mcm_session,
         modulator: *const mcm_modulator,
@@ -1206,10 +1230,14 @@ extern "C" {
     pub fn mcm_session_set_weight(session: *mut mcm_session, id: u32, weight: f32) -> mcm_status;
     pub fn mcm_session_set_window(session: *mut mcm_session, id: u32, begin: f32, end: f32) -> mcm_status;
     /// Attaches a ControlNet; several may be attached. Weight, window and detaching are as with modules; weight is
-    /// diffusers' controlnet_conditioning_scale. diffusers' control_guidance_end is the window's end, but leaves out a step
-    /// that begins before it and goes on after it. other_base has no meaning. images what it follows: RGB or grey, of the
-    /// session's image size (times what the ControlNet's config says), 1 or as many as the batch. Copied guess nonzero:
-    /// diffusers' guess_mode Errors: INCOMPATIBLE if it does not fit the session's model, SIZE.
+    /// diffusers' controlnet_conditioning_scale. diffusers' control_guidance_end is the window's end, but leaves out a
+    /// step that begins before it and goes on after it. other_base has no meaning.
+    ///
+    /// - images: what it follows: RGB or grey, of the session's image size (times what the ControlNet's config says), 1
+    ///   or as many as the batch. Copied
+    /// - guess: nonzero: diffusers' guess_mode
+    ///
+    /// Errors: INCOMPATIBLE if it does not fit the session's model, SIZE.
     pub fn mcm_session_attach_controlnet(
         session: *mut mcm_session,
         controlnet: *const mcm_controlnet,
@@ -1222,8 +1250,8 @@ extern "C" {
     /// Sets (or replaces) the condition of one modality; the images are copied.
     pub fn mcm_session_set_condition(session: *mut mcm_session, id: u32, condition: *const mcm_condition)
         -> mcm_status;
-    /// The same for the whole batch from an 8-bit PNG: grey for one-hot (pixel value = class index); else grey, RGB or a
-    /// palette, without alpha.
+    /// The same for the whole batch from an 8-bit PNG: grey for one-hot (pixel value = class index); else grey, RGB or
+    /// a palette, without alpha.
     pub fn mcm_session_set_condition_png(
         session: *mut mcm_session,
         id: u32,
@@ -1232,8 +1260,8 @@ extern "C" {
     ) -> mcm_status;
     /// Makes a modality absent again; NULL means all of them.
     pub fn mcm_session_clear_condition(session: *mut mcm_session, id: u32, modality: *const c_char) -> mcm_status;
-    /// One step: predict, modulate, scheduler step. MCM_ERROR_STATE before seeding and past the end; INVALID_ARGUMENT if
-    /// the result is not finite, since the sample, a condition or a weight is too large.
+    /// One step: predict, modulate, scheduler step. MCM_ERROR_STATE before seeding and past the end; INVALID_ARGUMENT
+    /// if the result is not finite, since the sample, a condition or a weight is too large.
     pub fn mcm_session_step(session: *mut mcm_session) -> mcm_status;
     pub fn mcm_session_state_init(state: *mut mcm_session_state, struct_size: u32);
     pub fn mcm_session_get_state(session: *const mcm_session, state: *mut mcm_session_state) -> mcm_status;
@@ -1254,28 +1282,28 @@ extern "C" {
         pixels: *mut u8,
         size: usize,
     ) -> mcm_status;
-    /// Steps to the end. If the callback cancels, MCM_CANCELLED is returned, the session stays at that step and can go on.
-    /// \`callback\` may be NULL. MCM_OK and no step if already done.
+    /// Steps to the end. If the callback cancels, MCM_CANCELLED is returned, the session stays at that step and can go
+    /// on. \`callback\` may be NULL. MCM_OK and no step if already done.
     pub fn mcm_session_run(session: *mut mcm_session, callback: Option<mcm_progress>, user: *mut c_void) -> mcm_status;
     pub fn mcm_session_free(session: *mut mcm_session);
     pub fn mcm_attachment_init(attachment: *mut mcm_attachment, struct_size: u32);
     pub fn mcm_generate_options_init(options: *mut mcm_generate_options, struct_size: u32);
-    /// Samples a batch: seed, attach, condition, run, decode. \`pixels\` receives the images one after the other, \`size\`
-    /// = batch \* image_height \* image_width \* image_channels bytes. \`options\` may be NULL. Errors: those of the
-    /// session functions, and MCM_CANCELLED.
+    /// Samples a batch: seed, attach, condition, run, decode. \`pixels\` receives the images one after the other,
+    /// \`size\` = batch \* image_height \* image_width \* image_channels bytes. \`options\` may be NULL. Errors: those
+    /// of the session functions, and MCM_CANCELLED.
     pub fn mcm_generate(
         model: *const mcm_model,
         options: *const mcm_generate_options,
         pixels: *mut u8,
         size: usize,
     ) -> mcm_status;
-    /// Opens a .safetensors file of a data set (docs/format.md): "images", U8 or F32 (examples, height, width, channels),
-    /// or "samples", F32 (examples, channels, height, width), in a model's sample space; the other tensors are conditions
-    /// by the names of their modalities, U8 or F32 (examples, height, width, channels), of any height and width:
-    /// intensities, or class indices in one channel. For models that read a text there may be encoded prompts:
-    /// "prompt_embeds", F32 or F16 (prompts, tokens, channels), for Stable Diffusion XL "pooled_prompt_embeds" (prompts,
-    /// channels), and "prompt_index", I32 (examples), which need not be there with one prompt for each example or for all.
-    /// The file must not change while the data set lives. Errors: IO, FORMAT, UNSUPPORTED.
+    /// Opens a .safetensors file of a data set (docs/format.md): "images", U8 or F32 (examples, height, width,
+    /// channels), or "samples", F32 (examples, channels, height, width), in a model's sample space; the other tensors
+    /// are conditions by the names of their modalities, U8 or F32 (examples, height, width, channels), of any height
+    /// and width: intensities, or class indices in one channel. For models that read a text there may be encoded
+    /// prompts: "prompt_embeds", F32 or F16 (prompts, tokens, channels), for Stable Diffusion XL "pooled_prompt_embeds"
+    /// (prompts, channels), and "prompt_index", I32 (examples), which need not be there with one prompt for each
+    /// example or for all. The file must not change while the data set lives. Errors: IO, FORMAT, UNSUPPORTED.
     pub fn mcm_dataset_open(path: *const c_char, out: *mut *mut mcm_dataset) -> mcm_status;
     pub fn mcm_dataset_info_init(info: *mut mcm_dataset_info, struct_size: u32);
     pub fn mcm_dataset_get_info(dataset: *const mcm_dataset, info: *mut mcm_dataset_info) -> mcm_status;
@@ -1298,11 +1326,11 @@ extern "C" {
     pub fn mcm_dataset_free(dataset: *mut mcm_dataset);
     pub fn mcm_bank_options_init(options: *mut mcm_bank_options, struct_size: u32);
     /// Records predictions into the file \`path\`, in half precision. They are collected in \`path\`.part (of a link:
-    /// beside the file that it leads to), which becomes \`path\` when it is complete: if that file is there, recording goes
-    /// on where it stopped, however it stopped. 2 \* channels \* height \* width bytes per record, rounded up to a multiple
-    /// of 8, and 24. \`callback\` may be NULL. Errors: INVALID_ARGUMENT, SIZE, STATE (path.part is a recording with other
-    /// options; a prediction that half precision does not hold), INCOMPATIBLE, UNSUPPORTED (as mcm_trainer_create), IO (a
-    /// full disk: what is there stays), FORMAT, OUT_OF_MEMORY, CANCELLED.
+    /// beside the file that it leads to), which becomes \`path\` when it is complete: if that file is there, recording
+    /// goes on where it stopped, however it stopped. 2 \* channels \* height \* width bytes per record, rounded up to a
+    /// multiple of 8, and 24. \`callback\` may be NULL. Errors: INVALID_ARGUMENT, SIZE, STATE (path.part is a recording
+    /// with other options; a prediction that half precision does not hold), INCOMPATIBLE, UNSUPPORTED (as
+    /// mcm_trainer_create), IO (a full disk: what is there stays), FORMAT, OUT_OF_MEMORY, CANCELLED.
     pub fn mcm_bank_record(
         model: *const mcm_model,
         dataset: *const mcm_dataset,
@@ -1321,8 +1349,8 @@ extern "C" {
     /// A trainer for a new module. What it is to be is said by \`config\`, JSON as in a module file (docs/format.md);
     /// "base" is filled in. A module begins as one that changes nothing. With \`model\` NULL, \`bank\` stands for the
     /// model, and examples can only be drawn from banks; else \`bank\` must be NULL. \`options\` may be NULL. Errors:
-    /// INVALID_ARGUMENT, INCOMPATIBLE, FORMAT (a config that cannot be built), UNSUPPORTED (a model with a class input or a
-    /// learned variance, an option of the config that is not known, more than 2^28 parameters), OUT_OF_MEMORY.
+    /// INVALID_ARGUMENT, INCOMPATIBLE, FORMAT (a config that cannot be built), UNSUPPORTED (a model with a class input
+    /// or a learned variance, an option of the config that is not known, more than 2^28 parameters), OUT_OF_MEMORY.
     pub fn mcm_trainer_create(
         model: *const mcm_model,
         bank: *const mcm_bank,
@@ -1330,8 +1358,8 @@ extern "C" {
         options: *const mcm_trainer_options,
         out: *mut *mut mcm_trainer,
     ) -> mcm_status;
-    /// The same, beginning with the weights of a module file, whatever model of the same prediction type it was trained on.
-    /// Errors: those of create, and IO.
+    /// The same, beginning with the weights of a module file, whatever model of the same prediction type it was trained
+    /// on. Errors: those of create, and IO.
     pub fn mcm_trainer_create_from(
         model: *const mcm_model,
         bank: *const mcm_bank,
@@ -1340,9 +1368,9 @@ extern "C" {
         out: *mut *mut mcm_trainer,
     ) -> mcm_status;
     pub fn mcm_resume_options_init(options: *mut mcm_resume_options, struct_size: u32);
-    /// Goes on from a file that mcm_trainer_save has written: the weights will be those of a trainer that never stopped,
-    /// bit for bit. \`options\` may be NULL. Errors: those of create_from, INCOMPATIBLE for another model, and STATE for
-    /// gradients that wait in the file of another rank.
+    /// Goes on from a file that mcm_trainer_save has written: the weights will be those of a trainer that never
+    /// stopped, bit for bit. \`options\` may be NULL. Errors: those of create_from, INCOMPATIBLE for another model, and
+    /// STATE for gradients that wait in the file of another rank.
     pub fn mcm_trainer_resume(
         model: *const mcm_model,
         bank: *const mcm_bank,
@@ -1350,14 +1378,14 @@ extern "C" {
         options: *const mcm_resume_options,
         out: *mut *mut mcm_trainer,
     ) -> mcm_status;
-    /// Writes all of the trainer, at once or not at all: a process that ends meanwhile leaves the file that was there, and
-    /// perhaps an incomplete \`path\`.\*.tmp. Errors: IO; STATE if what is to be saved is not finite.
+    /// Writes all of the trainer, at once or not at all: a process that ends meanwhile leaves the file that was there,
+    /// and perhaps an incomplete \`path\`.\*.tmp. Errors: IO; STATE if what is to be saved is not finite.
     pub fn mcm_trainer_save(trainer: *const mcm_trainer, path: *const c_char) -> mcm_status;
     pub fn mcm_batch_init(batch: *mut mcm_batch, struct_size: u32);
     pub fn mcm_train_report_init(report: *mut mcm_train_report, struct_size: u32);
     /// Accumulates a batch's gradients and takes a step; if either fails, neither has happened. \`report\` may be NULL.
-    /// Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, STATE (a loss, gradient or weight that is not finite, with the number
-    /// of the step; gradients that wait to be applied), OUT_OF_MEMORY.
+    /// Errors: INVALID_ARGUMENT, SIZE, INCOMPATIBLE, STATE (a loss, gradient or weight that is not finite, with the
+    /// number of the step; gradients that wait to be applied), OUT_OF_MEMORY.
     pub fn mcm_trainer_step(
         trainer: *mut mcm_trainer,
         batch: *const mcm_batch,
@@ -1369,16 +1397,16 @@ extern "C" {
         batch: *const mcm_batch,
         report: *mut mcm_train_report,
     ) -> mcm_status;
-    /// Takes a step along the accumulated gradients, divided by the number of examples, and begins to accumulate anew. The
-    /// report has no losses. Errors: STATE (nothing is accumulated, it or its square is not finite, or all total_steps are
-    /// taken).
+    /// Takes a step along the accumulated gradients, divided by the number of examples, and begins to accumulate anew.
+    /// The report has no losses. Errors: STATE (nothing is accumulated, it or its square is not finite, or all
+    /// total_steps are taken).
     pub fn mcm_trainer_apply(trainer: *mut mcm_trainer, report: *mut mcm_train_report) -> mcm_status;
     /// Forgets the accumulated gradients. Their examples stay counted as seen.
     pub fn mcm_trainer_clear(trainer: *mut mcm_trainer) -> mcm_status;
-    /// mcm_trainer_step and mcm_trainer_accumulate with the next \`count\` examples of a data set, in an order that follows
-    /// from the seed and that each epoch shuffles. With a bank, the examples are its records; it must have been recorded
-    /// from this trainer's model and for these images, of timesteps that the options allow. \`bank\` may be NULL. Errors:
-    /// as above, FORMAT, and INCOMPATIBLE for a data set that has none of the module's modalities.
+    /// mcm_trainer_step and mcm_trainer_accumulate with the next \`count\` examples of a data set, in an order that
+    /// follows from the seed and that each epoch shuffles. With a bank, the examples are its records; it must have been
+    /// recorded from this trainer's model and for these images, of timesteps that the options allow. \`bank\` may be
+    /// NULL. Errors: as above, FORMAT, and INCOMPATIBLE for a data set that has none of the module's modalities.
     pub fn mcm_trainer_step_dataset(
         trainer: *mut mcm_trainer,
         dataset: *const mcm_dataset,
@@ -1393,10 +1421,10 @@ extern "C" {
         count: u32,
         report: *mut mcm_train_report,
     ) -> mcm_status;
-    /// The losses of a batch, or of the first \`count\` examples of a data set (or of a bank's records), without learning
-    /// from them. Timesteps are spread over their range, or a bank's; they and the noise are the same in each call; no
-    /// condition is withheld. averaged: as of mcm_trainer_get_modulator. Errors: as mcm_trainer_step and _step_dataset, but
-    /// gradients may wait.
+    /// The losses of a batch, or of the first \`count\` examples of a data set (or of a bank's records), without
+    /// learning from them. Timesteps are spread over their range, or a bank's; they and the noise are the same in each
+    /// call; no condition is withheld. averaged: as of mcm_trainer_get_modulator. Errors: as mcm_trainer_step and
+    /// _step_dataset, but gradients may wait.
     pub fn mcm_trainer_evaluate(
         trainer: *mut mcm_trainer,
         batch: *const mcm_batch,
@@ -1412,9 +1440,9 @@ extern "C" {
         report: *mut mcm_train_report,
     ) -> mcm_status;
     /// The parameters, their gradients, and their moving average (NULL if there is none), \`count\` floats each, in one
-    /// order. The gradient is the sum over the accumulated examples: a mean over processes that accumulated equally many is
-    /// one to apply. The trainer's own memory, valid as long as it is; the caller may write to it between calls, but
-    /// writing to one changes no other. Each out pointer may be NULL.
+    /// order. The gradient is the sum over the accumulated examples: a mean over processes that accumulated equally
+    /// many is one to apply. The trainer's own memory, valid as long as it is; the caller may write to it between
+    /// calls, but writing to one changes no other. Each out pointer may be NULL.
     pub fn mcm_trainer_get_buffers(
         trainer: *mut mcm_trainer,
         parameters: *mut *mut f32,
@@ -1445,8 +1473,8 @@ extern "C" {
         losses: *mut mcm_losses,
     ) -> mcm_status;
     pub fn mcm_trainer_reset_losses(trainer: *mut mcm_trainer) -> mcm_status;
-    /// The module as it is now, for sampling; \`averaged\` nonzero: with the moving average of its weights. The caller's to
-    /// free. Errors: STATE (a weight that is not finite), OUT_OF_MEMORY.
+    /// The module as it is now, for sampling; \`averaged\` nonzero: with the moving average of its weights. The
+    /// caller's to free. Errors: STATE (a weight that is not finite), OUT_OF_MEMORY.
     pub fn mcm_trainer_get_modulator(
         trainer: *const mcm_trainer,
         averaged: i32,
@@ -1461,9 +1489,9 @@ extern "C" {
         dtype: i32,
     ) -> mcm_status;
     pub fn mcm_train_options_init(options: *mut mcm_train_options, struct_size: u32);
-    /// Trains on a data set, and on a bank if it is not NULL. \`options\` and \`callback\` may be NULL. Errors: those of
-    /// mcm_trainer_step_dataset and mcm_trainer_save; INVALID_ARGUMENT (no end is set); CANCELLED. The trainer is then as
-    /// after the last step.
+    /// Trains on a data set, and on a bank if it is not NULL. \`options\` and \`callback\` may be NULL. Errors: those
+    /// of mcm_trainer_step_dataset and mcm_trainer_save; INVALID_ARGUMENT (no end is set); CANCELLED. The trainer is
+    /// then as after the last step.
     pub fn mcm_trainer_train(
         trainer: *mut mcm_trainer,
         dataset: *const mcm_dataset,

@@ -30,6 +30,10 @@ pub(crate) fn path(value: impl AsRef<Path>) -> Result<CString> {
     text("path", utf8.ok_or_else(|| Error::invalid(format!("path {value:?} is not UTF-8, expected UTF-8")))?)
 }
 
+pub(crate) fn optional_path(value: Option<&Path>) -> Result<Option<CString>> {
+    value.map(path).transpose()
+}
+
 /// A number of elements as C takes it.
 pub(crate) fn count(name: &str, value: usize) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::size(format!("{value} {name}, expected at most {}", u32::MAX)))

@@ -36,8 +36,9 @@
 //! trainers and generators belong to one thread at a time and are `Send`. Buffers are float32, (batch, channels, height,
 //! width), and passed as slices.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
-#![warn(rust_2018_idioms)]
+#![warn(rust_2018_idioms, clippy::undocumented_unsafe_blocks)]
 
+mod attachments;
 mod bank;
 mod batch;
 mod callback;
@@ -50,6 +51,8 @@ mod generate;
 mod handle;
 mod image;
 mod model;
+mod model_info;
+mod model_options;
 mod modulator;
 mod prompt;
 mod rng;
@@ -70,7 +73,9 @@ pub use dataset::{Dataset, DatasetInfo};
 pub use error::{Error, ErrorKind, Result};
 pub use generate::{generate, Conditioning, GenerateOptions};
 pub use image::{Image, Pixels};
-pub use model::{Extent, Memory, Model, ModelInfo, ModelOptions, PredictOptions, PredictionType};
+pub use model::{Model, PredictOptions};
+pub use model_info::{Extent, Memory, ModelInfo};
+pub use model_options::{ModelOptions, PredictionType};
 pub use modulator::{Encoding, Modality, Modulator, ModulatorInfo, Resize};
 pub use prompt::{Prompt, PromptInfo, PromptOptions};
 pub use rng::Rng;

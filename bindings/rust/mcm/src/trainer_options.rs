@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use mcm_sys as sys;
 
 use crate::convert::{count, numbered, size_of, slice_pointer};
@@ -173,7 +175,7 @@ pub struct TrainOptions<'a> {
     /// Trained until this number of steps is taken; 0, and at most: total_steps.
     pub until_step: u64,
     /// Where the trainer is saved.
-    pub save_path: Option<&'a str>,
+    pub save_path: Option<&'a Path>,
 }
 
 impl Default for TrainOptions<'_> {

@@ -5,7 +5,7 @@ use mcm_sys as sys;
 
 use crate::bank::pointer;
 use crate::callback::Callback;
-use crate::convert::{self, optional_text, size_of};
+use crate::convert::{self, optional_path, size_of};
 use crate::error::check;
 use crate::{Bank, Batch, Dataset, Result, TrainOptions, TrainReport, Trainer};
 
@@ -118,7 +118,7 @@ impl Trainer {
             unsafe { Callback::<Running<'_, F>>::answer(user, call) }
         }
 
-        let save_path = optional_text("save_path", options.save_path)?;
+        let save_path = optional_path(options.save_path)?;
         let options = sys::mcm_train_options {
             struct_size: size_of::<sys::mcm_train_options>(),
             batch: options.batch,

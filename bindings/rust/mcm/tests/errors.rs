@@ -42,6 +42,8 @@ fn files() {
     assert_eq!(refused(image.write_png("/nowhere/out.png"), "/nowhere/out.png"), ErrorKind::Io);
     let none: [(&str, &[u8]); 0] = [];
     assert_eq!(refused(Model::open_memory(&none, &ModelOptions::default()), ""), ErrorKind::Io);
+    let options = ModelOptions { tokenizer: Some("a\0".as_ref()), ..Default::default() };
+    assert_eq!(refused(Model::open_with(fashion("base"), &options), "zero"), ErrorKind::InvalidArgument);
     let options = ModelOptions { threads: 100_000, ..Default::default() };
     assert_eq!(refused(Model::open_with(fashion("base"), &options), "100000"), ErrorKind::InvalidArgument);
 }

@@ -89,7 +89,8 @@ fn data_sets_banks_and_files() {
     let mut resumed = Trainer::resume(&bank, &saved, &ResumeOptions::default()).unwrap();
 
     let mut steps = Vec::new();
-    let options = TrainOptions { batch: 4, ..Default::default() };
+    let kept = scratch("training.kept");
+    let options = TrainOptions { batch: 4, save_path: Some(&kept), ..Default::default() };
     trainer
         .train(&dataset, Some(&bank), &options, |trainer, report| {
             steps.push((report.step, trainer.buffers().unwrap().parameters.len()));
@@ -97,6 +98,7 @@ fn data_sets_banks_and_files() {
         })
         .unwrap();
     assert_eq!(steps.iter().map(|step| step.0).collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!(Trainer::resume(&bank, &kept, &ResumeOptions::default()).unwrap().state().unwrap().step, 4);
     resumed.train(&dataset, Some(&bank), &options, |_, _| ControlFlow::Continue(())).unwrap();
     assert_eq!(resumed.buffers().unwrap().parameters, trainer.buffers().unwrap().parameters);
     let losses = trainer.evaluate_dataset(&dataset, Some(&bank), 8, true).unwrap();
