@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN = {"c", "cpp", "python", "rust", "sh", "swift"}
+# As in Rust's documentation tests (no_run: only built); C++ without exceptions.
+ATTRIBUTES = {"rust": {"no_run", "compile_fail"}, "cpp": {"results"}}
 SHOWN = {"cmake", "diff", "json", "make", "text", "toml"}  # not programs
 
 
@@ -20,9 +22,9 @@ class Block:
     line: int  # of the first line of code, from 1
     language: str
     code: str
-    attribute: str = ""  # of Rust: "no_run" (it is built) or "compile_fail", as in documentation tests
+    attribute: str = ""  # see ATTRIBUTES
     not_run: str | None = None  # <!-- not run: REASON -->
-    file: str | None = None  # <!-- file: NAME -->: the code is written there, for commands below
+    file: str | None = None  # <!-- file: NAME -->: the code is written there, for commands
 
     @property
     def place(self) -> str:
@@ -36,7 +38,7 @@ def blocks(page: str, text: str) -> list[Block]:
     in_list = False
     i = 0
     while i < len(lines):
-        opening = re.match(r"( *)(`{3,}|~{3,})\s*(\S*)\s*$", lines[i])
+        opening = re.match(r"( *)(`{3,}|~{3,})\s*([^`]*?)\s*$", lines[i])
         if not opening:
             if lines[i][:1].strip():
                 in_list = re.match(r"([-*+]|\d+\.) ", lines[i]) is not None
@@ -47,7 +49,7 @@ def blocks(page: str, text: str) -> list[Block]:
             i += 1
             continue
         indent, fence, language = opening.groups()
-        language, _, attribute = language.partition(",")
+        language, attribute = (re.split("[ ,]", language, maxsplit=1) + [""])[:2]
         end = next((j for j in range(i + 1, len(lines)) if re.match(rf" *{fence}+\s*$", lines[j])), None)
         place = f"{page}:{i + 1}"
         if end is None:
@@ -56,8 +58,9 @@ def blocks(page: str, text: str) -> list[Block]:
             raise PageError(f"{place}: the code block's language is {language!r}, expected one of "
                             + ", ".join(sorted(RUN | SHOWN)))
         code = "\n".join(line.removeprefix(indent) for line in lines[i + 1 : end]) + "\n"
-        if attribute not in (("", "no_run", "compile_fail") if language == "rust" else ("",)):
-            raise PageError(f"{place}: {language},{attribute} is a code block's language, expected {language}")
+        if attribute and attribute not in ATTRIBUTES.get(language, ()):
+            raise PageError(f"{place}: the code block's language is {language!r} with {attribute!r}, expected one of "
+                            + ", ".join(["nothing", *sorted(ATTRIBUTES.get(language, ()))]))
         if language == "json":
             try:
                 json.loads(code)
@@ -77,10 +80,10 @@ def blocks(page: str, text: str) -> list[Block]:
         found.append(block)
         above = ""
         i = end + 1
-    for index, block in enumerate(found):
+    commands = "".join(b.code for b in found if b.language == "sh" and b.not_run is None and b.file is None)
+    for block in found:
         if block.file and Path(block.file).name != block.file:
             raise PageError(f"{block.place}: the file's name is {block.file!r}, expected one without folders")
-        later = [b for b in found[index + 1 :] if b.language == "sh" and not b.not_run and b.file is None]
-        if block.file and not any(block.file in b.code for b in later):
-            raise PageError(f"{block.place}: nothing below uses {block.file}, expected an sh block that does")
+        if block.file and block.file not in commands:
+            raise PageError(f"{block.place}: nothing uses {block.file}, expected an sh block that does")
     return found

@@ -79,7 +79,7 @@ def python(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path
 
 def _declarations(blocks: list[Block]) -> tuple[list[Block], list[Block]]:
     """Parts that define functions at the margin, which stand before main, and the others, which stand in it."""
-    at_margin = [b for b in blocks if re.search(r"^(?!else|for|if|while|do|switch)[a-z][^;=]*\) \{$", b.code, re.M)]
+    at_margin = [b for b in blocks if re.search(r"^(?!else|for|if|while|do|switch)[a-z][^;=\n]*\) \{$", b.code, re.M)]
     return at_margin, [b for b in blocks if b not in at_margin]
 
 
@@ -88,7 +88,7 @@ def _c_like(blocks: list[Block], before: str, inside: str) -> str:
         return located(blocks, '#line {line} "{page}"\n')
     functions, statements = _declarations(blocks)
     line = '#line {line} "{page}"\n'
-    body = located(functions, line) + f"int main(void) {{\n{inside}" + located(statements, line) + "}\n"
+    body = located(functions, line) + f"int main(void) {{\n{inside}{{\n" + located(statements, line) + "}\n}\n"
     includes = "".join(re.findall(r"^#include .*\n", body, re.M))
     return before + includes + re.sub(r"^#include .*$", "", body, flags=re.M)
 
@@ -104,13 +104,31 @@ def c(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:
     return [["cc", *flags, source, "-o", program, *libraries], [program]]
 
 
+# What parts in C++ find there, unless they declare it themselves.
+CPP_SESSION = """
+auto model = mcm::Model::open("examples/fashion/base");
+auto module = mcm::Modulator::open("examples/fashion/module.mcm.safetensors");
+mcm::SessionOptions options;
+options.scheduler = mcm::SchedulerKind::ddim;
+options.steps = 25;
+auto session = mcm::Session::create(model, options);
+auto id = session.attach(module);
+session.seed(1);
+"""
+
+
 def cpp(blocks: list[Block], folder: Path, name: str) -> list[list[str | Path]]:
     if not (PREFIX / "include" / "mcm.hpp").exists():
         raise Missing("mcm.hpp is not installed by `make install`")
     includes = "#include <mcm.hpp>\n" + "".join(f"#include <{header}>\n" for header in (
         "algorithm", "array", "cstdio", "iostream", "string", "vector"))
     source, program = folder / f"{name}.cpp", folder / name
-    source.write_text(_c_like(blocks, includes, "").replace("int main(void) {", "int main() {"))
+    if blocks[0].attribute == "results":
+        part = located(blocks, '#line {line} "{page}"\n')
+        code = f"#define MCM_NO_EXCEPTIONS\n{includes}static void part() {{\n{part}}}\nint main() {{ part(); }}\n"
+    else:
+        code = _c_like(blocks, includes, CPP_SESSION).replace("int main(void) {", "int main() {")
+    source.write_text(code)
     flags = ["-std=c++20", "-Wall", "-Wextra", "-Wno-unused", "-I", PREFIX / "include"]
     return [["c++", *flags, source, "-o", program, "-L", PREFIX / "lib", "-lmcm"], [program]]
 

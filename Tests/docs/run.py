@@ -33,7 +33,9 @@ def jobs(parsed: list[Block]) -> list[list[Block]]:
     for position, block in enumerate(parsed):
         if block.not_run is not None or block.language not in (*HOSTS, "sh"):
             continue
-        if block.file or block.attribute or block.language == "sh" or hosts.is_program(block.language, block.code):
+        if block.file:
+            continue
+        if block.attribute or block.language == "sh" or hosts.is_program(block.language, block.code):
             alone.append((position, [block]))
         else:
             if hosts.begins_program(block.language, block.code) or block.language not in parts:
@@ -47,9 +49,7 @@ def jobs(parsed: list[Block]) -> list[list[Block]]:
 def run(job: list[Block], folder: Path) -> None:
     first = job[0]
     name = f"{first.language}_{first.line}"
-    if first.file:
-        (folder / first.file).write_text(first.code)
-    elif first.language == "sh":
+    if first.language == "sh":
         if "mcm " in first.code and not (PREFIX / "bin" / "mcm").exists() and any(
                 line.lstrip().startswith("mcm ") for line in first.code.split("\n")):
             raise Missing("the program mcm is not installed by `make install`")
@@ -73,7 +73,10 @@ def run_page(page: str) -> list[str]:
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "build").mkdir()
     supply(folder, "".join(block.code for block in parsed if block.not_run is None))
-    failures, skipped, done = [], [], 0
+    files = [block for block in parsed if block.file]
+    for block in files:
+        (folder / block.file).write_text(block.code)
+    failures, skipped, done = [], [], len(files)
     for job in jobs(parsed):
         try:
             run(job, folder)

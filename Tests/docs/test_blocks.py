@@ -27,13 +27,13 @@ class BlockTests(unittest.TestCase):
         for text, message in [
             ("```\nx\n```\n", "page.md:1: the code block's language is '', expected one of "),
             ("```bash\nx\n```\n", "page.md:1: the code block's language is 'bash', expected one of "),
-            ("```rust,ignore\nx\n```\n", "page.md:1: rust,ignore is a code block's language, expected rust"),
+            ("```rust,ignore\nx\n```\n", "page.md:1: the code block's language is 'rust' with 'ignore', expected one "),
             ("```c\nx\n", "page.md:1: the code block has no end, expected ```"),
             ("text\n\n    make\n", "page.md:3: an indented code block, expected a fenced one"),
             ("```json\n{x}\n```\n", "page.md:1: Expecting property name"),
             ("<!-- not run: -->\n```c\nx\n```\n", "says nothing, expected a reason"),
             ("<!-- notrun: weights -->\n```c\nx\n```\n", "expected <!-- not run: REASON --> or"),
-            ("<!-- file: a.c -->\n```c\nx\n```\n", "nothing below uses a.c, expected an sh block that does"),
+            ("<!-- file: a.c -->\n```c\nx\n```\n", "nothing uses a.c, expected an sh block that does"),
             ("<!-- file: ../a.c -->\n```c\nx\n```\n", "the file's name is '../a.c', expected one without folders"),
         ]:
             with self.assertRaises(PageError) as raised:
