@@ -125,6 +125,25 @@ TEST(errors_are_of_their_thread) {
     other.join();
 }
 
+TEST(one_model_for_several_threads) {
+    const auto model = tiny();
+    const auto modulator = tiny_modulator();
+    std::vector<float> samples[3];
+    std::vector<std::thread> threads;
+    for (auto &sample : samples)
+        threads.emplace_back([&] {
+            mcm::SessionOptions options;
+            options.steps = 4;
+            auto session = mcm::Session::create(model, options);
+            session.attach(modulator);
+            session.seed(5);
+            session.run();
+            sample = session.sample();
+        });
+    for (auto &thread : threads) thread.join();
+    CHECK(samples[0].size() == 64 && samples[0] == samples[1] && samples[1] == samples[2]);
+}
+
 TEST(random_numbers) {
     auto a = mcm::Rng::create(5), b = mcm::Rng::create(5);
     const auto first = a.normal(16);
