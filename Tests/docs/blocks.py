@@ -9,6 +9,7 @@ from pathlib import Path
 RUN = {"c", "cpp", "python", "rust", "sh", "swift"}
 # As in Rust's documentation tests (no_run: only built); C++ without exceptions.
 ATTRIBUTES = {"rust": {"no_run", "compile_fail"}, "cpp": {"results"}}
+COMPILED = {"c", "cpp", "rust", "swift"}
 SHOWN = {"cmake", "diff", "json", "make", "text", "toml"}  # not programs
 
 
@@ -24,6 +25,7 @@ class Block:
     code: str
     attribute: str = ""  # see ATTRIBUTES
     not_run: str | None = None  # <!-- not run: REASON -->
+    only_built: str | None = None  # <!-- only built: REASON -->
     file: str | None = None  # <!-- file: NAME -->: the code is written there, for commands
 
     @property
@@ -67,16 +69,17 @@ def blocks(page: str, text: str) -> list[Block]:
             except ValueError as error:
                 raise PageError(f"{place}: {error}, expected JSON") from None
         block = Block(page, i + 2, language, code, attribute)
-        comment = re.fullmatch(r"<!-- (not run|file): *(.*?) *-->", above)
+        comment = re.fullmatch(r"<!-- (not run|only built|file): *(.*?) *-->", above)
         if comment and not comment[2]:
             raise PageError(f"{place}: <!-- {comment[1]}: --> says nothing, expected "
-                            + ("a reason" if comment[1] == "not run" else "a file's name"))
-        if comment and comment[1] == "not run":
-            block.not_run = comment[2]
-        elif comment:
-            block.file = comment[2]
-        elif above.startswith("<!--") and re.search(r"not.?run|file:", above):
-            raise PageError(f"{place}: above it is {above!r}, expected <!-- not run: REASON --> or <!-- file: NAME -->")
+                            + ("a file's name" if comment[1] == "file" else "a reason"))
+        if comment:
+            setattr(block, comment[1].replace(" ", "_"), comment[2])
+        elif above.startswith("<!--") and re.search(r"not.?run|built|file:", above):
+            raise PageError(f"{place}: above it is {above!r}, expected <!-- not run: REASON -->, "
+                            "<!-- only built: REASON --> or <!-- file: NAME -->")
+        if block.only_built and language not in COMPILED:
+            raise PageError(f"{place}: {language} is not built, expected <!-- not run: REASON -->")
         found.append(block)
         above = ""
         i = end + 1

@@ -35,7 +35,7 @@ def jobs(parsed: list[Block]) -> list[list[Block]]:
             continue
         if block.file:
             continue
-        if block.attribute or block.language == "sh" or hosts.is_program(block.language, block.code):
+        if block.attribute or block.only_built or block.language == "sh" or hosts.is_program(block.language, block.code):
             alone.append((position, [block]))
         else:
             if hosts.begins_program(block.language, block.code) or block.language not in parts:
@@ -56,7 +56,8 @@ def run(job: list[Block], folder: Path) -> None:
         (folder / f"{name}.sh").write_text(first.code)
         hosts.run(["sh", "-eu", f"{name}.sh"], folder)
     else:
-        for command in HOSTS[first.language](job, folder, name):
+        commands = HOSTS[first.language](job, folder, name)
+        for command in commands[:1] if first.only_built else commands:
             hosts.run(command, folder)
 
 

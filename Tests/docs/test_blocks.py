@@ -29,10 +29,11 @@ class BlockTests(unittest.TestCase):
             ("```bash\nx\n```\n", "page.md:1: the code block's language is 'bash', expected one of "),
             ("```rust,ignore\nx\n```\n", "page.md:1: the code block's language is 'rust' with 'ignore', expected one "),
             ("```c\nx\n", "page.md:1: the code block has no end, expected ```"),
+            ("<!-- only built: slow -->\n```sh\nx\n```\n", "sh is not built, expected <!-- not run"),
             ("text\n\n    make\n", "page.md:3: an indented code block, expected a fenced one"),
             ("```json\n{x}\n```\n", "page.md:1: Expecting property name"),
             ("<!-- not run: -->\n```c\nx\n```\n", "says nothing, expected a reason"),
-            ("<!-- notrun: weights -->\n```c\nx\n```\n", "expected <!-- not run: REASON --> or"),
+            ("<!-- notrun: weights -->\n```c\nx\n```\n", "expected <!-- not run: REASON -->, "),
             ("<!-- file: a.c -->\n```c\nx\n```\n", "nothing uses a.c, expected an sh block that does"),
             ("<!-- file: ../a.c -->\n```c\nx\n```\n", "the file's name is '../a.c', expected one without folders"),
         ]:
