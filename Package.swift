@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// Numeric targets are built for x86-64-v3 (AVX2, FMA); MCM itself is not, so that it can tell an older CPU so.
+// Numeric targets are built for x86-64-v3 (AVX2, FMA); MCM and LibMCM are not, so that they can tell an older CPU so.
 #if arch(x86_64)
     let numeric: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
 #else
@@ -81,8 +81,7 @@ let package = Package(
             ]),
         .target(
             name: "LibMCM",
-            dependencies: ["CShims", "Training", "Pipeline", "Networks", "Sampling", "Images", "Checkpoint"],
-            swiftSettings: numeric),
+            dependencies: ["CShims", "Training", "Pipeline", "Networks", "Sampling", "Images", "Checkpoint"]),
         // A package of its own, too (examples/swift); here it is built and tested beside the rest.
         .executableTarget(name: "session", dependencies: ["LibMCM"], path: "examples/swift/Sources/session"),
 
@@ -97,7 +96,7 @@ let package = Package(
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),
         .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "TestSupport"]),
         .testTarget(
-            name: "LibMCMTests", dependencies: ["LibMCM", "TestSupport"], swiftSettings: numeric),
+            name: "LibMCMTests", dependencies: ["LibMCM", "TestSupport"]),
         .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
     ] + wide + commandLine,
     swiftLanguageModes: [.v6]

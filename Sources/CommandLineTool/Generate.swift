@@ -198,6 +198,9 @@ struct Generate: ParsableCommand {
         }
         for path in paths { try checkWritable(path, force: force) }
         let drawing = try Drawing(recipe, threads: modelArguments.threads, onDemand: modelArguments.onDemand)
+        if drawing.isTruncated {
+            Console.error("mcm: note: the end of a prompt is left out, --prompt-chunks reads all of it\n")
+        }
         Interrupt.watch()
         var written: [JSONValue] = []
         let clock = ContinuousClock()

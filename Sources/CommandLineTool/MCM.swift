@@ -25,7 +25,6 @@ struct MCM: ParsableCommand {
 
     /// Errors are one line, whoever found them.
     static func main() {
-        signal(SIGPIPE, SIG_IGN)
         do {
             if CommandLine.arguments.dropFirst().first != "doctor" { try Library.checkCPU() }
             var command = try parseAsRoot()

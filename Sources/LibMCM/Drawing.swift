@@ -13,7 +13,11 @@ public final class Drawing {
     public private(set) var recipe: Recipe
     private var modules: [Modulator] = []
     private var controlnets: [ControlNetModel] = []
+    private let prompts: (positive: Prompt, negative: Prompt?)?
     private let options: Session.Options
+
+    /// Whether the end of a prompt was left out, since it is too long and not read in chunks.
+    public var isTruncated: Bool { prompts.map { $0.isTruncated || $1?.isTruncated ?? false } ?? false }
 
     /// Opens the model, modules and ControlNets. What the recipe says of a file (a digest, the model's fingerprint)
     /// must still hold: `.incompatible` otherwise.
@@ -50,6 +54,7 @@ public final class Drawing {
         if (recipe.prompt ?? recipe.negative) != nil, !model.readsText {
             throw MCMError(.incompatible, "the model reads no text, a prompt is of no use to it")
         }
+        prompts = model.readsText ? try recipe.prompts(model) : nil
         recipe.scheduler = recipe.scheduler ?? model.schedulerKind
         options = recipe.sessionOptions
         let probe = try Session(model, options)
@@ -90,12 +95,7 @@ public final class Drawing {
         }
         if let image = recipe.image { try named(image) { try session.setImage([image.pixels()]) } }
         if let mask = recipe.mask { try named(mask) { try session.setMask([PNG.read(path: mask.path, as: .grey)]) } }
-        if model.readsText {
-            var reading = PromptOptions()
-            (reading.clipSkip, reading.hasWeights, reading.isChunked) =
-                (recipe.clipSkip, recipe.hasWeights, recipe.isChunked)
-            try session.setPrompt(recipe.prompt ?? "", negative: recipe.negative, reading)
-        }
+        if let prompts { try session.setPrompt(prompts.positive, negative: prompts.negative) }
         if !recipe.classInput.isEmpty || model.unet.classInputSize > 0 {
             try session.setClassInput((0..<batch).flatMap { _ in recipe.classInput })
         }
@@ -145,6 +145,15 @@ extension Recipe {
         }
         model.digest = opened.fingerprint
         return opened
+    }
+
+    /// Read once for all images.
+    fileprivate func prompts(_ model: Model) throws -> (Prompt, Prompt?) {
+        var reading = PromptOptions()
+        (reading.clipSkip, reading.hasWeights, reading.isChunked) = (clipSkip, hasWeights, isChunked)
+        let positive = try model.prompt([prompt ?? ""], reading)
+        reading.clipSkip = 0  // as in diffusers
+        return (positive, try negative.map { try model.prompt([$0], reading) })
     }
 
     fileprivate var sessionOptions: Session.Options {

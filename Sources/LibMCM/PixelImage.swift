@@ -14,12 +14,19 @@ extension PixelImage {
     }
 }
 
-/// Lends views of images, each valid as long as `body` runs.
-func withViews<R>(
-    _ images: ArraySlice<PixelImage>, _ body: ([ImageView]) throws -> R
-) throws -> R {
-    guard let first = images.first else { return try body([]) }
-    return try first.withView { view in
-        try withViews(images.dropFirst()) { try body([view] + $0) }
+/// Lends views of images, valid as long as `body` runs.
+func withViews<R>(_ images: [PixelImage], _ body: ([ImageView]) throws -> R) throws -> R {
+    if images.count == 1 { return try images[0].withView { try body([$0]) } }
+    try checkMemory(images.reduce(0) { $0 + $1.pixels.count }, "images")
+    return try images.flatMap(\.pixels).withUnsafeBytes { bytes in
+        var rest = bytes.baseAddress
+        return try body(
+            images.compactMap { image in
+                guard let data = rest else { return nil }
+                rest = data + image.pixels.count
+                return try ImageView(
+                    data: data, dtype: .u8, width: image.width, height: image.height, channels: image.channels,
+                    name: "image")
+            })
     }
 }

@@ -79,7 +79,7 @@ extension Session {
         _ controlnet: ControlNetModel, _ images: [PixelImage], weight: Float = 1, window: ClosedRange<Float> = 0...1,
         guess: Bool = false
     ) throws -> UInt32 {
-        try withViews(images[...]) {
+        try withViews(images) {
             try attach(
                 controlnet, $0, guessMode: guess, weight: weight,
                 window: Window(begin: window.lowerBound, end: window.upperBound))
@@ -88,14 +88,14 @@ extension Session {
 
     /// Sets or replaces the condition of one modality; images of any size.
     public func setCondition(_ id: UInt32, _ modality: String, _ images: [PixelImage]) throws {
-        try withViews(images[...]) { try setCondition(id, modality, $0) }
+        try withViews(images) { try setCondition(id, modality, $0) }
     }
 
     /// Images to begin from, of the session's size, for the next `seed`. None: noise alone.
-    public func setImage(_ images: [PixelImage]) throws { try withViews(images[...]) { try setImage($0) } }
+    public func setImage(_ images: [PixelImage]) throws { try withViews(images) { try setImage($0) } }
 
     /// What is to be painted in them (from 128 on; below, the image stays), for the next `seed`.
-    public func setMask(_ masks: [PixelImage]) throws { try withViews(masks[...]) { try setMask($0) } }
+    public func setMask(_ masks: [PixelImage]) throws { try withViews(masks) { try setMask($0) } }
 
     // MARK: Looking in
 

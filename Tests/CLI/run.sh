@@ -73,7 +73,7 @@ ok "inspect window" "$mcm" inspect e.png
 shows '"window":[0.25,0.75]'
 ok "from that" "$mcm" generate --from e.png -o f.png
 ok "the same" cmp e.png f.png
-ok "image to image" "$mcm" generate "$fashion/base" --image a.png --strength 0.5 --scheduler ddim --steps 6 -s 1 -o g.png
+ok "image to image" "$mcm" generate "$fashion/base" --image a.png --strength 0.5 --scheduler ddim --steps 6 -q -o g.png
 ok "inpaint" "$mcm" generate "$fashion/base" --image a.png --mask c.png --scheduler ddim --steps 6 -s 1 -o h.png
 ok "from that" "$mcm" generate --from h.png -o i.png
 ok "the same" cmp h.png i.png
@@ -89,13 +89,18 @@ text="-m latent/module.safetensors -c sketch=latent/sketch.png --scheduler euler
 ok "text" "$mcm" generate latent/sd -p "a boot" $text -o t1.png
 ok "from that" "$mcm" generate --from t1.png -q -o t2.png
 ok "the same" cmp t1.png t2.png
+if grep -q "end of a prompt" err; then fail "a short prompt is cut off"; else pass; fi
+ok "a long text" "$mcm" generate --from t1.png -p "a boot and another boot and a third one" -q -o t4.png
+if grep -q "note: the end of a prompt is left out" err; then pass; else fail "a long prompt is cut off silently"; fi
+ok "in chunks" "$mcm" generate --from t4.png --prompt-chunks -q -o t5.png
+if [ -s err ]; then fail "a prompt in chunks is cut off"; else pass; fi
 ok "another text" "$mcm" generate --from t1.png -p "a shoe" --negative "-x" --guidance 3 -q -o t3.png
 if cmp -s <(pixels t1.png) <(pixels t3.png); then fail "the text is not read"; else pass; fi
 ok "inspect text" "$mcm" inspect t3.png
 shows '"negative":"-x"'
-ok "ControlNet, image, mask" "$mcm" generate latent/sd -p "a (boot:1.2)" --prompt-weights --before-guidance --on-demand \
-    --controlnet latent/controlnet=latent/image.png:0.5:0-0.5 --image latent/image.png --mask latent/mask.png \
-    --strength 0.75 --scheduler ddim --steps 4 --eta 0.5 -s 3 -n 2 --batch 2 -q -o "u{index}.png"
+ok "ControlNet, image, mask" "$mcm" generate latent/sd -p "a (boot:1.2)" --prompt-weights --before-guidance \
+    --on-demand --controlnet latent/controlnet=latent/image.png:0.5:0-0.5 --image latent/image.png \
+    --mask latent/mask.png --strength 0.75 --scheduler ddim --steps 4 --eta 0.5 -s 3 -n 2 --batch 2 -q -o "u{index}.png"
 ok "the second from its recipe" "$mcm" generate --from u1.png -q -o u2.png
 ok "the same" cmp u1.png u2.png
 ok "XL" "$mcm" generate latent/xl -p "a boot" --steps 2 --size 16x8 -s 1 -q -o v1.png
@@ -136,7 +141,8 @@ refused 1 "is cut off" generate --from cut.png -o x.png
 refused 1 '"steps" is "many", expected an integer' generate --from bad.png -o x.png
 "$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":2}'
 refused 1 '"recipe" is 2' generate --from bad.png -o x.png
-"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"0.1.0","seed":1,"model":{"path":"'"$fashion"'/base","digest":"0"}}'
+"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png \
+    '{"recipe":1,"libmcm":"0.1.0","seed":1,"model":{"path":"'"$fashion"'/base","digest":"0"}}'
 refused 1 "fingerprint is" generate --from bad.png -o x.png
 printf '\200\002}q\000.' >pickle.bin
 refused 1 "python3 -m mcm.convert" inspect pickle.bin
@@ -150,12 +156,13 @@ fi
 refused 1 "/proc/" generate --from a.png -q -o /proc/x.png
 
 # Ctrl-C: within a step, without a file.
-(trap - INT; exec "$mcm" generate "$fashion/base" --scheduler ddpm --steps 1000 -n 1000 --batch 64 -o "z-{seed}.png" 2>err >out) &
+(trap - INT; exec "$mcm" generate "$fashion/base" --steps 1000 -n 1000 --batch 64 -o "z-{seed}.png" 2>err >out) &
 sleep 1.5
 kill -INT $!
 wait $!
 status=$?
-if [ $status -eq 130 ] && grep -q "mcm: error: cancelled after step" err; then pass; else fail "Ctrl-C: status $status"; fi
+if [ $status -eq 130 ] && grep -q "mcm: error: cancelled after step" err; then pass
+else fail "Ctrl-C: status $status"; fi
 if ls | grep -qE '^z-|tmp$'; then fail "Ctrl-C left a file"; else pass; fi
 
 # Data, a bank, training, and going on.
@@ -168,7 +175,7 @@ ok "train with a checkpoint" "$mcm" train $train --bank bank.mcmbank -o m1.mcm.s
 ok "resume" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --checkpoint run.trainer --resume \
     -o m2.mcm.safetensors
 ok "the same weights" cmp m1.mcm.safetensors m2.mcm.safetensors
-refused 1 "exists, expected --resume to go on" train $train --bank bank.mcmbank -o m3.mcm.safetensors --checkpoint run.trainer
+refused 1 "exists, expected --resume to go on" train $train --bank bank.mcmbank --checkpoint run.trainer -o m3
 if [ -e whole.mcm.safetensors.trainer ]; then fail "train left its checkpoint"; else pass; fi
 refused 64 "either --model or --bank" train $train -o m3.mcm.safetensors
 refused 64 "Missing --steps" train data.safetensors --config config.json --model "$fashion/base" -o m3.mcm.safetensors
@@ -179,7 +186,8 @@ sleep 1.5
 kill -INT $!
 wait $!
 status=$?
-if [ $status -eq 130 ] && grep -q "saved in m4.mcm.safetensors.trainer, --resume goes on" err; then pass; else fail "train, Ctrl-C: $status"; fi
+if [ $status -eq 130 ] && grep -q "saved in m4.mcm.safetensors.trainer, --resume goes on" err; then pass
+else fail "train, Ctrl-C: $status"; fi
 ok "inspect it" "$mcm" inspect m4.mcm.safetensors.trainer
 step=$(awk '$1 == "step" { print $2 }' out)
 ok "goes on" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --resume --steps $((step + 2)) \

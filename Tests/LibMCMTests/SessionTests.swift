@@ -53,6 +53,24 @@ private let fashion = repository + "examples/fashion/"
         #expect(try together.x.suffix(28 * 28) == alone.x[...])
     }
 
+    @Test func aConditionForEachImage() throws {
+        let sketches = try ["00", "01"].map { try PixelImage.png(fashion + "conditions/\($0)_sketch.png") }
+        let both = try session(batch: 2)
+        let id = try both.attach(Modulator(path: fashion + "module.mcm.safetensors"), weight: 0.5)
+        try both.setCondition(id, "sketch", sketches)
+        try both.seed([1, 1])
+        while try both.next() != nil {}
+        for (i, sketch) in sketches.enumerated() {
+            let one = try session()
+            try one.attach(Modulator(path: fashion + "module.mcm.safetensors"), ["sketch": sketch], weight: 0.5)
+            try one.seed(1)
+            while try one.next() != nil {}
+            #expect(try both.image(i) == one.image())
+        }
+        expectFailure(.size, "images") { try both.setCondition(id, "sketch", sketches + sketches) }
+        expectFailure(.size, "") { try both.setCondition(id, "sketch", [PixelImage]()) }
+    }
+
     @Test func canBeEdited() throws {
         let session = try session()
         try session.seed(1)
