@@ -53,6 +53,9 @@ inside useradd --create-home user
 mkdir "$chroot/pictures"
 mkdir "$chroot/home/user/given"
 cp -r examples/fashion examples/python "$chroot/home/user/given"
+mkdir "$chroot/home/user/given/bindings" "$chroot/home/user/given/examples"
+cp -r bindings/rust "$chroot/home/user/given/bindings"
+cp -r examples/rust "$chroot/home/user/given/examples"
 inside chown -R user /pictures /home/user
 
 # Python, with what it asks for and nothing else.
@@ -90,6 +93,12 @@ if [ -e "$chroot/usr/include/mcm.hpp" ]; then
     check "find_package(mcm) finds it" user sh -c 'cmake -S examples/cpp -B cpp && cmake --build cpp'
     check "the C++ example of CMake draws" user cpp/session examples/fashion /pictures/cmake.png 7
 fi
+
+# Rust: the crates from the sources, with Debian's cargo and the library that pkg-config finds.
+check "Debian's cargo is installed" install_packages cargo
+check "the Rust example is built" user cargo build --offline --manifest-path given/bindings/rust/Cargo.toml \
+    --target-dir rust --example session
+check "the Rust example draws" user rust/debug/examples/session examples/fashion /pictures/rust.png 7
 
 # The pictures: the command line's has its recipe beside the pixels, so it is read.
 cd "$chroot/pictures"
