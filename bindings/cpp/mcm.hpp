@@ -11,7 +11,8 @@
 ///             status() and a message of one line. With MCM_NO_EXCEPTIONS defined before this header (in each file, or
 ///             by the compiler's -fno-exceptions), they return mcm::result<T> instead, which cannot be overlooked.
 ///             returns<T> below is T or result<T>. After an error, objects are as they were. Where memory for
-///             the standard containers is short, they throw std::bad_alloc.
+///             the standard containers is short, they throw std::bad_alloc. With a library of another version than this
+///             header no object can be made: Status::unsupported.
 /// Ownership.  Types own what they name, are move-only, and free it when they go. A moved-from object may be assigned
 ///             to or destroyed; other calls on it fail with Status::invalid_argument. Views (span, cstring, ImageView,
 ///             Images, Condition) own nothing, except an Image that is moved into Images; texts in option structs are
@@ -26,13 +27,5 @@
 
 #include "mcm/generate.hpp"
 #include "mcm/trainer.hpp"
-
-MCM_CPP_BEGIN
-
-/// Of the library at run time: MCM_VERSION, and as text "0.1.0".
-inline uint32_t version() noexcept { return mcm_version(); }
-inline const char *version_string() noexcept { return mcm_version_string(); }
-
-MCM_CPP_END
 
 #endif

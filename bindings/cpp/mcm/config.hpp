@@ -14,11 +14,14 @@
 #define MCM_NO_EXCEPTIONS
 #endif
 
-// The two styles are different types to the linker: files of one program may differ.
-#ifdef MCM_NO_EXCEPTIONS
+// The styles are different types to the linker: files of one program may differ. Results are two styles, since a
+// callback that may throw is compiled into other code than one that cannot.
+#if !defined(MCM_NO_EXCEPTIONS)
+#define MCM_CPP_BEGIN namespace mcm { inline namespace exceptions {
+#elif defined(__cpp_exceptions)
 #define MCM_CPP_BEGIN namespace mcm { inline namespace results {
 #else
-#define MCM_CPP_BEGIN namespace mcm { inline namespace exceptions {
+#define MCM_CPP_BEGIN namespace mcm { inline namespace results_only {
 #endif
 #define MCM_CPP_END } }
 

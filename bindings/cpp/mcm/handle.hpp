@@ -7,6 +7,7 @@
 
 #include "error.hpp"
 #include "span.hpp"
+#include "version.hpp"
 
 MCM_CPP_BEGIN
 
@@ -44,10 +45,11 @@ namespace detail {
 /// NULL for none.
 template <class H> auto get(const H *object) noexcept { return object ? object->get() : nullptr; }
 
-/// The object that `create` writes to its argument.
+/// The object that `create` writes to its argument. All objects are made here, so that none is of another version.
 template <class Object, class Create> returns<Object> make(Create create) {
     decltype(std::declval<Object &>().get()) handle = nullptr;
-    Outcome outcome = create(&handle);
+    Outcome outcome = check_version();
+    if (outcome) outcome = create(&handle);
     return finish(outcome, Object(handle));
 }
 

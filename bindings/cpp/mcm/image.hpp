@@ -126,9 +126,15 @@ inline detail::Outcome detail::allocate(Image &image, uint32_t width, uint32_t h
 }
 
 /// Images as a parameter: one for the whole batch, or one each; {} for none. Made from an Image, an ImageView or a
-/// container of either. It views what it is made from, and keeps an Image that is moved into it.
+/// container of either. It views what it is made from, and keeps an Image, or a std::vector of them, that is moved into
+/// it.
 class Images {
     template <class R> using element_of = decltype(*std::begin(std::declval<const R &>()));
+    // A container owns its elements: they are const if it is. A temporary one would take its images with it.
+    template <class R>
+    static constexpr bool lasts = std::is_lvalue_reference_v<R> ||
+        !std::is_base_of_v<Image, std::decay_t<element_of<R>>> ||
+        std::is_same_v<element_of<R>, decltype(*std::begin(std::declval<std::decay_t<R> &>()))>;
 
   public:
     Images() = default;
@@ -138,8 +144,9 @@ class Images {
     Images(std::vector<Image> &&images) {
         for (Image &image : images) keep(std::move(image));
     }
-    template <class R, class = std::enable_if_t<std::is_convertible_v<element_of<R>, ImageView>>>
-    Images(const R &images) : views_(std::begin(images), std::end(images)) {}
+    template <class R, class = std::enable_if_t<std::is_convertible_v<element_of<R>, ImageView>>,
+              class = std::enable_if_t<lasts<R>>>
+    Images(R &&images) : views_(std::begin(images), std::end(images)) {}
 
     /// NULL if there are none.
     const ImageView *data() const noexcept { return views_.empty() ? nullptr : views_.data(); }

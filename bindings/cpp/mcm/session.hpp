@@ -210,7 +210,8 @@ class Session : public Handle<mcm_session, mcm_session_free> {
     }
 };
 
-/// A step that its session has just taken. What it shows is the session's, until the next step.
+/// A step that its session has just taken. What it shows is the session's, until that goes on; then it is an error,
+/// state.
 class Step {
   public:
     /// 0 .. count() - 1
@@ -221,16 +222,33 @@ class Step {
     int32_t timestep() const noexcept { return before_.timestep; }
 
     /// What the step led to, and the x_0 that it predicted: (batch, channels, height, width).
-    returns<std::vector<float>> x() const { return session().sample(); }
-    returns<std::vector<float>> x0() const { return session().x0(); }
+    returns<std::vector<float>> x() const {
+        return current<std::vector<float>>([](const Session &session) { return session.sample(); });
+    }
+    returns<std::vector<float>> x0() const {
+        return current<std::vector<float>>([](const Session &session) { return session.x0(); });
+    }
     /// The predicted x_0 of an image of the batch, at once or as an image.
-    returns<Image> preview(uint32_t index = 0) const { return session().preview(index); }
-    returns<Image> image(uint32_t index = 0) const { return session().decode(Decode::x0, index); }
+    returns<Image> preview(uint32_t index = 0) const {
+        return current<Image>([=](const Session &session) { return session.preview(index); });
+    }
+    returns<Image> image(uint32_t index = 0) const {
+        return current<Image>([=](const Session &session) { return session.decode(Decode::x0, index); });
+    }
 
   private:
     friend class StepIterator;
     Step(mcm_session *session, const SessionState &before) noexcept : session_(session), before_(before) {}
-    Session session() const noexcept { return Session(session_, Ownership::borrowed); }
+    template <class T, class Read> returns<T> current(Read read) const {
+        SessionState now = detail::filled(mcm_session_state_init);
+        detail::Outcome outcome = mcm_session_get_state(session_, &now);
+        const uint32_t number = before_.step + 1;
+        if (outcome && now.step != number)
+            outcome = error(Status::state, "step " + std::to_string(number) + " has passed, " +
+                                               std::to_string(now.step) + " are done");
+        if (!outcome) return detail::finish(outcome, T());
+        return read(Session(session_, Ownership::borrowed));
+    }
 
     mcm_session *session_;
     SessionState before_;

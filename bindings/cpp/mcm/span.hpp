@@ -14,8 +14,8 @@
 
 MCM_CPP_BEGIN
 
-/// A view of contiguous values, as C++20's std::span: made from an array, a std::vector, std::array, std::span, or
-/// {pointer, count}. It owns nothing.
+/// A view of contiguous values, as C++20's std::span: made from an array, a std::vector, std::array, std::span,
+/// {pointer, count}, or where numbers are read from a list of them, {0, 8}. It owns nothing.
 template <class T> class span {
     template <class C>
     using element_of = std::remove_pointer_t<decltype(std::data(std::declval<std::remove_reference_t<C> &>()))>;
@@ -25,6 +25,10 @@ template <class T> class span {
 
     constexpr span() noexcept = default;
     constexpr span(T *data, size_t size) noexcept : data_(data), size_(size) {}
+    /// Valid to the end of the call that it is an argument of.
+    template <class N = T, class = std::enable_if_t<std::is_const_v<N> && std::is_arithmetic_v<N>>>
+    constexpr span(std::initializer_list<value_type> numbers) noexcept
+        : data_(std::data(numbers)), size_(numbers.size()) {}
     template <class C, class = std::enable_if_t<!std::is_same_v<std::decay_t<C>, span> &&
                                                 std::is_convertible_v<element_of<C> (*)[], T (*)[]>>>
     constexpr span(C &&container) noexcept : data_(std::data(container)), size_(std::size(container)) {}

@@ -114,7 +114,7 @@ class Trainer : public Handle<mcm_trainer, mcm_trainer_free> {
     /// called, which returns nothing or Progress; it may save, evaluate, write or get the module, read state,
     /// parameters and losses, and reset those, nothing else. Errors: also io, invalid_argument (no end is set),
     /// cancelled; the trainer is then as after the last step.
-    template <class Call>
+    template <class Call, class = std::enable_if_t<std::is_invocable_v<Call &, Trainer &, const TrainReport &>>>
     returns<void> train(const Dataset &dataset, const TrainOptions &options, Call &&callback,
                         const Bank *bank = nullptr) {
         const mcm_train_options c = options;
@@ -124,9 +124,9 @@ class Trainer : public Handle<mcm_trainer, mcm_trainer_free> {
         return detail::finish(carried.finish(
             mcm_trainer_train(get(), dataset.get(), detail::get(bank), &c, enter, &carried)));
     }
-    returns<void> train(const Dataset &dataset, const TrainOptions &options = {}) {
+    returns<void> train(const Dataset &dataset, const TrainOptions &options = {}, const Bank *bank = nullptr) {
         const mcm_train_options c = options;
-        return detail::finish(mcm_trainer_train(get(), dataset.get(), nullptr, &c, nullptr, nullptr));
+        return detail::finish(mcm_trainer_train(get(), dataset.get(), detail::get(bank), &c, nullptr, nullptr));
     }
 
     returns<TrainerBuffers> buffers() {

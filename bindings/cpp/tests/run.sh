@@ -35,6 +35,8 @@ suite() {
     shift 3
     mkdir "$work/$name"
     printf '%s\n' "$@" | xargs -P 2 -I {} $compiler $flags $more -c "$here/{}.cpp" -o "$work/$name/{}.o"
+    # In each program, before the others, so that inline functions that both had would be this file's.
+    $compiler $flags $more -fno-exceptions -c "$here/test_no_exceptions.cpp" -o "$work/$name/0.o"
     $compiler $more -fuse-ld=bfd "$work/$name"/*.o "$work"/*.o -o "$work/$name/tests" -L "$libdir" \
         -Wl,-rpath,"$libdir" -lmcm -lm -lpthread
     mkdir "$work/$name/scratch"
@@ -51,3 +53,7 @@ all="main test_views test_options test_session test_model test_training test_res
 suite "g++, C++17" "${CXX:-g++}" "-std=c++17 $sanitize" $all
 suite "clang++, C++20" "$clang" "-std=c++20 $sanitize" $all
 suite "g++, C++20, no exceptions" "${CXX:-g++}" "-std=c++20 -fno-exceptions $sanitize" main test_results
+
+# A program with a library of another version: its own mcm_version goes before the library's.
+"${CXX:-g++}" -std=c++17 $flags "$here/test_version.cpp" -o "$work/version" -L "$libdir" -Wl,-rpath,"$libdir" -lmcm
+"$work/version"

@@ -72,6 +72,19 @@ TEST(loops_may_be_left_and_changed) {
     CHECK(edited.sample() != expected());
 }
 
+TEST(a_step_that_is_kept_ends_with_its_turn) {
+    auto session = ready();
+    auto it = session.begin();
+    const mcm::Step first = *it;
+    CHECK(first.x() == session.sample());
+    ++it;
+    MISUSE(state, "step 1 has passed, 2 are done", first.x());
+    MISUSE(state, "step 1 has passed, 2 are done", first.image());
+    CHECK(it->x0() == session.x0() && first.index() == 0);
+    session.seed(7);
+    MISUSE(state, "step 2 has passed, 0 are done", it->preview());
+}
+
 TEST(run_calls_back) {
     auto session = ready();
     uint32_t calls = 0;

@@ -176,6 +176,10 @@ TEST(trainers_train) {
     }
     trainer.train(s.dataset, train);
     CHECK(trainer.state().step == 6);
+    auto recorded = mcm::Trainer::create(s.bank, tiny_config, options);
+    MISUSE(state, "bank", recorded.train(s.dataset, train));
+    recorded.train(s.dataset, train, &s.bank);
+    CHECK(recorded.state().step == 6);
     auto endless = mcm::Trainer::create(s.model, tiny_config, quick());
     MISUSE(invalid_argument, "", endless.train(s.dataset));
 }

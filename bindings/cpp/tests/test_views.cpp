@@ -16,6 +16,7 @@ TEST(spans) {
     float plain[] = {6, 7, 8, 9};
     CHECK(count(vector) == 3 && count(constant) == 3 && count(array) == 2 && count(plain) == 4);
     CHECK(count({plain, 1}) == 1 && count({}) == 0 && count(std::vector<float>(5)) == 5);
+    CHECK(count({0, 8}) == 2 && count({1.5f, 2, 3}) == 3 && count({1}) == 1);
     mcm::span<float> writable = vector;
     writable[1] = 9;
     CHECK(vector[1] == 9 && count(writable) == 3 && writable.end() - writable.begin() == 3 && !writable.empty());
@@ -109,4 +110,10 @@ TEST(image_lists) {
     const uint8_t *data = several[1].data();
     mcm::Images all = std::move(several);
     CHECK(all.size() == 2 && all.data()[1].data == data);
+    // A temporary container would take its images with it; one of views does not.
+    std::array<mcm::Image, 2> array;
+    CHECK(mcm::Images(array).size() == 2 && mcm::Images(mcm::span<const mcm::Image>(array)).size() == 2);
+    CHECK(mcm::Images(std::array<mcm::ImageView, 2>{view, view}).size() == 2);
+    static_assert(!std::is_constructible_v<mcm::Images, std::array<mcm::Image, 2>>);
+    static_assert(!std::is_constructible_v<mcm::Images, const std::vector<mcm::Image>>);
 }
