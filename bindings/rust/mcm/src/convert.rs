@@ -1,4 +1,5 @@
 //! Arguments and results between Rust and C.
+use std::alloc::{self, Layout};
 use std::ffi::CString;
 use std::mem;
 use std::os::raw::c_char;
@@ -53,13 +54,28 @@ pub(crate) fn product(factors: &[usize]) -> Result<usize> {
     product.ok_or_else(|| Error::size(format!("{factors:?} elements, expected no more than fit into memory")))
 }
 
-/// A buffer for a result of the library.
-pub(crate) fn buffer<T: Clone + Default>(length: usize) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    let memory = values.try_reserve_exact(length);
-    memory.map_err(|_| Error::size(format!("{length} elements, expected no more than fit into memory")))?;
-    values.resize(length, T::default());
-    Ok(values)
+/// Numbers that zero bytes stand for.
+pub(crate) trait Number {}
+impl Number for u8 {}
+impl Number for i32 {}
+impl Number for f32 {}
+
+/// A buffer for a result of the library, cleared. Its memory is not touched yet: a file that lies about its size costs
+/// nothing.
+pub(crate) fn buffer<T: Number>(length: usize) -> Result<Vec<T>> {
+    if length == 0 {
+        return Ok(Vec::new());
+    }
+    let none = || Error::out_of_memory(format!("no memory for {length} elements of {} bytes", mem::size_of::<T>()));
+    let layout = Layout::array::<T>(length).map_err(|_| none())?;
+    // SAFETY: the layout is not empty, and is that of a vector of the length, whose elements may be zero bytes.
+    unsafe {
+        let values = alloc::alloc_zeroed(layout).cast::<T>();
+        if values.is_null() {
+            return Err(none());
+        }
+        Ok(Vec::from_raw_parts(values, length, length))
+    }
 }
 
 /// The text in a struct's array of characters.
@@ -121,3 +137,25 @@ macro_rules! numbered {
     };
 }
 pub(crate) use numbered;
+
+#[cfg(test)]
+mod tests {
+    use super::buffer;
+    use crate::ErrorKind;
+
+    #[test]
+    fn buffers_are_cleared() {
+        assert_eq!(buffer::<f32>(3).unwrap(), [0.0; 3]);
+        assert_eq!(buffer::<u8>(0).unwrap(), []);
+    }
+
+    #[test]
+    fn memory_that_is_not_there() {
+        for length in [usize::MAX, isize::MAX as usize, 1 << 60] {
+            let error = buffer::<u8>(length).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+            assert_eq!(error.status(), mcm_sys::MCM_ERROR_OUT_OF_MEMORY);
+            assert_eq!(error.message(), format!("no memory for {length} elements of 1 bytes"));
+        }
+    }
+}

@@ -89,6 +89,10 @@ impl Error {
         Error { kind: ErrorKind::Size, status: sys::MCM_ERROR_SIZE, message }
     }
 
+    pub(crate) fn out_of_memory(message: String) -> Error {
+        Error { kind: ErrorKind::OutOfMemory, status: sys::MCM_ERROR_OUT_OF_MEMORY, message }
+    }
+
     pub(crate) fn state(message: String) -> Error {
         Error { kind: ErrorKind::State, status: sys::MCM_ERROR_STATE, message }
     }
