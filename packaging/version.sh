@@ -16,6 +16,8 @@ include/mcm.h|^#define MCM_VERSION_PATCH |
 include/mcm.h|^/\* The same as text, "|"
 Sources/MCM/Status.swift|mcm_version_string().*text("|")
 bindings/python/mcm/__init__.py|^__version__ = "|"
+bindings/python/mcm/_native.py|^VERSION_MAJOR = |
+bindings/python/mcm/_native.py|^VERSION_MINOR = |
 Sources/LibMCM/LibMCM.swift|static let version = "|"
 bindings/rust/mcm/Cargo.toml|^version = "|"
 bindings/rust/mcm/Cargo.toml|^mcm-sys = .* version = "|"

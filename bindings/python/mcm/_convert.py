@@ -123,7 +123,9 @@ def address(array: Optional[FloatArray]) -> Optional[int]:
     return None if array is None else array.ctypes.data
 
 
-def output(name: str, out: Optional[FloatArray], shape: tuple[int, ...], *inputs: FloatArray) -> FloatArray:
+def output(
+    name: str, out: Optional[FloatArray], shape: tuple[int, ...], *inputs: Optional[FloatArray]
+) -> FloatArray:
     """`out` if the library can write to it, or a new array if it is None. It must not overlap the inputs."""
     if out is None:
         return np.empty(shape, np.float32)
@@ -136,7 +138,7 @@ def output(name: str, out: Optional[FloatArray], shape: tuple[int, ...], *inputs
     if not out.flags.carray:
         found = "not contiguous" if out.flags.writeable else "read-only"
         raise InvalidArgument(f"{name} is {found}, expected a writable C-contiguous array")
-    if any(np.may_share_memory(out, given) for given in inputs):
+    if any(given is not None and np.may_share_memory(out, given) for given in inputs):
         raise InvalidArgument(f"{name} overlaps an input, expected memory of its own")
     return out
 

@@ -30,6 +30,7 @@ from typing import Any, Callable, Optional, TypeVar
 from . import errors
 
 VERSION_MAJOR = 0
+VERSION_MINOR = 1
 """Of mcm.h, which these declarations follow."""
 U8, F32, F16 = 1, 2, 3
 PREDICTION_EPSILON, PREDICTION_SAMPLE, PREDICTION_V = 1, 2, 3
@@ -635,16 +636,22 @@ def _check(status: int, function: Any, arguments: Any) -> None:
 
 
 def _check_version(library: CDLL) -> None:
-    """Raises ImportError for a library of another major version, whose functions may have the same names."""
+    """Raises ImportError for a library of another version, whose functions may have the same names: of another major
+    one, another minor one while the major is 0, or an older minor one."""
     try:
         library.mcm_version.restype, library.mcm_version.argtypes = c_uint32, ()
         version = library.mcm_version()
     except AttributeError:
         raise ImportError(f"{library._name} lacks mcm_version: it is no libmcm") from None
-    major, rest = divmod(version, 1000000)
-    if major != VERSION_MAJOR:
-        found = f"{major}.{rest // 1000}.{rest % 1000}"
-        raise ImportError(f"{library._name} is libmcm {found}, expected version {VERSION_MAJOR} by this package")
+    if not fits((version // 1000000, version // 1000 % 1000), (VERSION_MAJOR, VERSION_MINOR)):
+        found = f"{version // 1000000}.{version // 1000 % 1000}.{version % 1000}"
+        later = f" or a later {VERSION_MAJOR}" if VERSION_MAJOR else ""
+        raise ImportError(f"{library._name} is libmcm {found}, expected {VERSION_MAJOR}.{VERSION_MINOR}{later}")
+
+
+def fits(found: tuple[int, int], ours: tuple[int, int]) -> bool:
+    """Before 1.0 a minor version may break what was there; from then on it only adds."""
+    return found == ours if ours[0] == 0 else found[0] == ours[0] and found >= ours
 
 
 def _one_at_a_time(function: Any) -> Any:
@@ -690,6 +697,9 @@ class Handle(c_void_p):
         if self.value:
             self._free(self)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a handle cannot be copied: it is freed once")
+
 
 lib = _load()
 
@@ -714,6 +724,9 @@ class Owner:
         if not isinstance(value, cls):
             raise TypeError(f"{name} is {type(value).__name__}, expected {cls.__name__}")
         return value._handle
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"a {type(self).__name__} can be neither pickled nor copied: make one in each process")
 
     def close(self) -> None:
         """Free the native object; may be called again. Other uses then raise StateError."""

@@ -193,7 +193,7 @@ class Model(Owner):
         model that takes one, (batch, class_input_size), or (batch,) if that size is 1. prompt: for a model that reads
         a text. time_ids: (batch, time_id_count), by default those of a whole image. timestep_cond: a consistency
         model's guidance embedding, by default zeros. out: an array to write the prediction to, and to return, instead
-        of a new one; it may not overlap the sample.
+        of a new one; it may not overlap what is read.
         Raises InvalidArgument, SizeError, StateError, IncompatibleError, OutOfMemory.
         """
         from .prompt import Prompt
@@ -216,7 +216,7 @@ class Model(Owner):
             timestep_cond_count=0 if cond is None else cond.size,
         )
         shape = (batch, self.info.prediction_channels, height, width)
-        prediction = convert.output("out", out, shape, x)
+        prediction = convert.output("out", out, shape, x, t, c, ids, cond)
         lib.mcm_model_predict_with(
             self._handle,
             batch,

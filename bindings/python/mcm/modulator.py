@@ -118,7 +118,7 @@ class Modulator(Owner):
         batch, _, height, width = x.shape
         t = convert.timesteps(timesteps, batch)
         given = Conditions(conditions)
-        modulated = convert.output("out", out, e.shape, x, *(() if out is e else (e,)))
+        modulated = convert.output("out", out, e.shape, x, t, None if out is e else e)
         lib.mcm_modulator_modulate(
             self._handle,
             Model._handle_of("model", model),

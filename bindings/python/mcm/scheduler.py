@@ -134,7 +134,7 @@ class Scheduler(Owner):
         e = convert.floats("prediction", prediction)
         z = None if noise is None else convert.floats_of_shape("noise", noise, x.shape)
         shape = (self._history_count, *x.shape)
-        kept = None if history is None else convert.output("history", history, shape, x, e)
+        kept = None if history is None else convert.output("history", history, shape, x, e, z)
         result = StepResult(np.empty_like(x), np.empty_like(x))
         lib.mcm_scheduler_step_with_history(
             self._handle,

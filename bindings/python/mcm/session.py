@@ -80,6 +80,8 @@ class Session(Owner):
     ) -> None:
         if modulate not in MODULATE:
             raise InvalidArgument(f"modulate is {modulate!r}, expected {' or '.join(map(repr, MODULATE))}")
+        if guidance_passes not in (0, 1, 2):
+            raise InvalidArgument(f"guidance_passes is {guidance_passes!r}, expected 0, 1 or 2")
         if guidance_scale is not None and not guidance_scale >= 0:
             raise InvalidArgument(f"guidance_scale is {guidance_scale}, expected a number >= 0")
         options = native.SessionOptions(
@@ -441,7 +443,7 @@ def generate(
     with Session(model, size, **options) as session:
         if class_input is not None:
             session.set_class_input(class_input)
-        if prompt is not None or model.info.text_channels:
+        if prompt is not None or negative is not None or model.info.text_channels:
             session.set_prompt("" if prompt is None else prompt, negative)
         for conditioning in conditionings:
             session.attach(**vars(conditioning))

@@ -102,7 +102,8 @@ def train(
 
     After Ctrl-C the step that is running is finished and the trainer saved before KeyboardInterrupt is raised; a second
     Ctrl-C does not wait. It is saved too when `callback` raises. `Trainer.resume` goes on from there.
-    Raises what `Trainer.step_dataset` and `Trainer.save` do; the trainer is then as after the last step.
+    Raises what `Trainer.step_dataset` and `Trainer.save` do; the trainer is then as after the last step, and not saved:
+    a run that has diverged leaves the file of before.
     """
     until_step = 0 if steps is None else convert.u64("steps", steps)
     if steps is not None and until_step == 0:

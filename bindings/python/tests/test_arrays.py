@@ -209,6 +209,14 @@ def test_wrong_output(model, modulator, x):
     for history, error in ((frozen(rule.history(x)), "read-only"), (rule.history(x)[:1], "shape")):
         with pytest.raises((mcm.InvalidArgument, mcm.SizeError), match=error):
             rule.step(0, x, x, history=history)
+    history = rule.history(x)
+    with pytest.raises(mcm.InvalidArgument, match="history overlaps"):
+        rule.step(0, x, x, noise=history[0], history=history)
+    out = np.zeros_like(x)
+    with pytest.raises(mcm.InvalidArgument, match="out overlaps"):
+        model.predict(x, out.ravel()[:2], out=out)
+    with pytest.raises(mcm.InvalidArgument, match="out overlaps"):
+        modulator.modulate(model, x, x.copy(), out.ravel()[:2], {}, out=out)
 
 
 def test_trainer_memory_is_shared(trainer):

@@ -117,7 +117,7 @@ def test_version():
     numbers = [re.search(rf"MCM_VERSION_{part} (\d+)", HEADER)[1] for part in ("MAJOR", "MINOR", "PATCH")]
     assert mcm.__version__ == mcm.library_version() == ".".join(numbers)
     major, minor, patch = map(int, numbers)
-    assert native.VERSION_MAJOR == major
+    assert (native.VERSION_MAJOR, native.VERSION_MINOR) == (major, minor)
     assert native.lib.mcm_version() == major * 1000000 + minor * 1000 + patch
 
 

@@ -9,6 +9,7 @@ import sys
 import mcm
 import numpy as np
 import pytest
+from mcm import _native as native
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -56,14 +57,22 @@ def test_no_library_at_all(tmp_path):
     assert str(tmp_path / "mcm" / "libmcm.so.1") in message
 
 
-@pytest.mark.parametrize("version, found", [(1002003, "1.2.3"), (12000000, "12.0.0")])
-def test_another_major_version(tmp_path, version, found):
+@pytest.mark.parametrize("version, found", [(1002003, "1.2.3"), (12000000, "12.0.0"), (999001, "0.999.1")])
+def test_another_version(tmp_path, version, found):
     library = compiled(tmp_path, f"unsigned mcm_version(void) {{ return {version}; }}")
-    assert refusal(library) == f"{library} is libmcm {found}, expected version 0 by this package"
+    expected = f"{native.VERSION_MAJOR}.{native.VERSION_MINOR}"
+    assert refusal(library) == f"{library} is libmcm {found}, expected {expected}"
+
+
+def test_which_versions_fit():
+    assert native.fits((0, 1), (0, 1)) and not native.fits((0, 2), (0, 1)) and not native.fits((0, 0), (0, 1))
+    assert native.fits((1, 3), (1, 2)) and native.fits((1, 2), (1, 2)) and not native.fits((1, 1), (1, 2))
+    assert not native.fits((2, 2), (1, 2)) and not native.fits((1, 1), (0, 1))
 
 
 def test_older_library(tmp_path):
-    library = compiled(tmp_path, "unsigned mcm_version(void) { return 0; }")
+    version = native.VERSION_MAJOR * 1000000 + native.VERSION_MINOR * 1000
+    library = compiled(tmp_path, f"unsigned mcm_version(void) {{ return {version}; }}")
     assert refusal(library) == f"{library} lacks mcm_last_error: it is older than this package"
 
 

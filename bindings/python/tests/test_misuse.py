@@ -1,6 +1,9 @@
 """Closed objects, objects of other kinds, and places that cannot be written to."""
 from __future__ import annotations
 
+import copy
+import pickle
+
 import mcm
 import numpy as np
 import pytest
@@ -26,6 +29,24 @@ def test_closed_model(modulator, tmp_path):
         lambda: modulator.check(model), lambda: modulator.modulate(model, X, X, 1, {}), lambda: make(model),
         lambda: mcm.generate(model), lambda: mcm.Trainer.resume(model, tmp_path / "t"), model.__enter__,
     ])
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_objects_have_one_owner(model, take):
+    with pytest.raises(TypeError, match="a Model can be neither pickled nor copied: make one in each process"):
+        take(model)
+    with mcm.Session(model) as session, pytest.raises(TypeError, match="a Session can be"):
+        take(session)
+    with pytest.raises(TypeError, match="freed once"):
+        take(model._native)
+
+
+def test_options_that_c_would_not_see(model):
+    for passes in (2**32 + 1, 3, -1):
+        with pytest.raises(mcm.InvalidArgument, match=f"guidance_passes is {passes}, expected 0, 1 or 2"):
+            mcm.Session(model, guidance_passes=passes)
+    with pytest.raises(mcm.UnsupportedError, match="text"):  # not overlooked
+        mcm.generate(model, negative="blurry")
 
 
 def test_closed_modulator(model):
