@@ -7,7 +7,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// What these declarations are of. While it begins with 0, another minor version is another ABI.
-const VERSION: &str = "0.1";
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
 /// The name by which programs ask for it.
 const SONAME: &str = "libmcm.so.1";
 
