@@ -8,8 +8,8 @@ struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Convert tensors to another precision, or a data set's images to a model's latents.",
         discussion: """
-            With --dtype, the floats of a .safetensors file (a module, or one of a model's files) are rounded to F16, \
-            or widened to F32; other tensors, names and metadata stay. A model's fingerprint does not change, so \
+            With --dtype, the tensors in F32, F16 and BF16 of a .safetensors file (a module, or one of a model's \
+            files) are rounded to F16, or widened to F32; other tensors, names and metadata stay. A model's fingerprint does not change, so \
             modules go on fitting it. With --model, a data set of images becomes one of that latent diffusion model's samples. \
             Pickle files are refused, since opening one can run code: python3 -m mcm.convert reads their weights only.
 

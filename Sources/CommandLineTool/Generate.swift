@@ -115,6 +115,8 @@ struct Generate: ParsableCommand {
 
     func validate() throws {
         guard model != nil || from != nil else { throw ValidationError("Missing a model, or an image with --from") }
+        guard model != "", from != "" else { throw ValidationError("The path of the model or image is empty") }
+        guard !out.isEmpty else { throw ValidationError("--out is empty, expected a file") }
         guard (1...1_000_000).contains(count), (1...65536).contains(batch) else {
             throw ValidationError("--count \(count) in batches of \(batch), expected at least 1 of each")
         }
@@ -143,11 +145,11 @@ struct Generate: ParsableCommand {
     // MARK: The recipe
 
     /// The one that is begun with, changed by what is given.
-    private func recipe() throws -> Recipe {
-        var recipe = try from.map { try Recipe(png: $0) } ?? Recipe()
-        if from != nil, recipe.version != Library.version {
-            Console.error(
-                "mcm: note: the recipe is of libmcm \(recipe.version), this is \(Library.version): images may differ\n")
+    private func recipe(_ original: Recipe?) throws -> Recipe {
+        var recipe = original ?? Recipe()
+        if recipe.version != Library.version {
+            Console.say(
+                "note: the recipe is of libmcm \(recipe.version), this is \(Library.version): images may differ")
         }
         if let model { recipe.model = .init(path: model) }
         guard !recipe.model.path.isEmpty else { throw MCMError(.format, "\(from ?? ""): its recipe names no model") }
@@ -191,7 +193,11 @@ struct Generate: ParsableCommand {
     // MARK: Drawing
 
     func run() throws {
-        let recipe = try recipe()
+        let original = try from.map { try Recipe(png: $0) }
+        let recipe = try recipe(original)
+        // Files of the model that its fingerprint does not cover, or another libmcm, show in the image at last.
+        let expected = recipe == original ? try from.map { try PixelImage.png($0) } : nil
+        var isAnother = false
         let seeds = (0..<count).map { recipe.seed &+ UInt32($0) }
         let paths = seeds.enumerated().map { index, seed in
             out.replacing("{seed}", with: "\(seed)").replacing("{index}", with: "\(index)")
@@ -199,34 +205,46 @@ struct Generate: ParsableCommand {
         for path in paths { try checkWritable(path, force: force) }
         let drawing = try Drawing(recipe, threads: modelArguments.threads, onDemand: modelArguments.onDemand)
         if drawing.isTruncated {
-            Console.error("mcm: note: the end of a prompt is left out, --prompt-chunks reads all of it\n")
+            Console.say("note: the end of a prompt is left out, --prompt-chunks reads all of it")
         }
         Interrupt.watch()
         var written: [JSONValue] = []
         let clock = ContinuousClock()
-        for first in stride(from: 0, to: count, by: batch) {
-            let range = first..<min(first + batch, count)
-            var images: [PixelImage] = []
-            let time = try clock.measure { images = try draw(drawing, seeds, range) }
-            try Interrupt.check("before \(paths[first]) was written")
-            for (i, image) in zip(range, images) {
-                var own = drawing.recipe
-                own.seed = seeds[i]
-                try image.write(to: paths[i], text: [Recipe.keyword: own.text])
-                if json {
-                    written.append(
-                        .object([
-                            "file": .string(paths[i]), "seed": .integer(Int(seeds[i])),
-                            "width": .integer(image.width), "height": .integer(image.height),
-                            "channels": .integer(image.channels),
-                            "seconds": .number(seconds(time) / Double(range.count)),
-                        ]))
-                } else {
-                    try Console.print("\(paths[i]): \(image.width) x \(image.height), seed \(seeds[i])")
+        do {
+            for first in stride(from: 0, to: count, by: batch) {
+                let range = first..<min(first + batch, count)
+                var images: [PixelImage] = []
+                let time = try clock.measure { images = try draw(drawing, seeds, range) }
+                try Interrupt.check("before \(paths[first]) was written")
+                for (i, image) in zip(range, images) {
+                    var own = drawing.recipe
+                    own.seed = seeds[i]
+                    try image.write(to: paths[i], text: [Recipe.keyword: own.text])
+                    if i == 0, let expected { isAnother = image != expected }
+                    if json {
+                        written.append(
+                            .object([
+                                "file": .string(paths[i]), "seed": .integer(Int(seeds[i])),
+                                "width": .integer(image.width), "height": .integer(image.height),
+                                "channels": .integer(image.channels),
+                                "seconds": .number(seconds(time) / Double(range.count)),
+                            ]))
+                    } else {
+                        try Console.print("\(paths[i]): \(image.width) x \(image.height), seed \(seeds[i])")
+                    }
                 }
             }
+        } catch {
+            if json { try Console.print(JSONValue.array(written).text) }  // of what there is
+            throw error
         }
         if json { try Console.print(JSONValue.array(written).text) }
+        if isAnother {
+            throw MCMError(
+                .incompatible,
+                "\(paths[0]): is not the image of \(from ?? ""): what is not in the recipe has changed, such as a file of "
+                    + "the model or libmcm")
+        }
     }
 
     private func draw(_ drawing: Drawing, _ seeds: [UInt32], _ range: Range<Int>) throws -> [PixelImage] {

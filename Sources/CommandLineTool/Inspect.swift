@@ -206,7 +206,7 @@ struct Inspect: ParsableCommand {
 
     private func plain(_ value: JSONValue, _ name: String) -> String {
         switch value {
-        case .string(let text) where !text.contains(where: \.isNewline): text
+        case .string(let text) where !text.unicodeScalars.contains(where: Console.isControl): text
         case .integer(let bytes) where name.hasSuffix("_bytes"): size(bytes)
         case .array(let parts) where ["sample", "image", "prediction"].contains(name):
             parts.map(\.text).joined(separator: " x ")

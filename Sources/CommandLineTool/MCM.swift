@@ -16,7 +16,7 @@ struct MCM: ParsableCommand {
               0    done
               1    a file, the machine or what does not fit together is at fault
               64   the command line is
-              130  stopped by Ctrl-C
+              130  stopped by Ctrl-C (143: by SIGTERM)
             """,
         version: "mcm \(Library.version)",
         subcommands: [
@@ -25,6 +25,7 @@ struct MCM: ParsableCommand {
 
     /// Errors are one line, whoever found them.
     static func main() {
+        Console.open()
         do {
             if CommandLine.arguments.dropFirst().first != "doctor" { try Library.checkCPU() }
             var command = try parseAsRoot()
@@ -41,14 +42,14 @@ struct MCM: ParsableCommand {
 
     private static func exitCode(_ error: MCMError) -> Int32 {
         switch error.kind {
-        case .cancelled: 130
+        case .cancelled: Interrupt.exitCode
         case .invalidArgument: 64
         default: 1
         }
     }
 
     private static func fail(_ text: String, code: Int32) -> Never {
-        Console.error("mcm: error: \(text)\n")
+        Console.say("error: \(text)")
         Glibc.exit(code)
     }
 }
@@ -57,12 +58,32 @@ struct MCM: ParsableCommand {
 enum Console {
     static func error(_ text: String) { _ = write(text, to: STDERR_FILENO) }
 
+    /// One line of this program's. What files and arguments say in it cannot steer the terminal.
+    static func say(_ text: String) {
+        error("mcm: " + String(String.UnicodeScalarView(text.unicodeScalars.map { isControl($0) ? "?" : $0 })) + "\n")
+    }
+
+    static func isControl(_ character: Unicode.Scalar) -> Bool { character.properties.generalCategory == .control }
+
+    /// A descriptor that is closed would be given to the next file, and be written to as this.
+    static func open() {
+        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
+            _ = Glibc.open("/dev/null", O_RDWR)
+        }
+    }
+
     /// Throws if it cannot be written, such as to a full disk.
     static func print(_ text: String) throws {
         if !write(text + "\n", to: STDOUT_FILENO) { throw systemError("standard output") }
     }
 
     static var isTerminal: Bool { isatty(STDERR_FILENO) != 0 }
+
+    /// Of the terminal's lines.
+    static var columns: Int {
+        var size = winsize()
+        return ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+    }
 
     private static func write(_ text: String, to descriptor: Int32) -> Bool {
         var rest = Array(text.utf8)[...]

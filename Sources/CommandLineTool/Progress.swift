@@ -1,3 +1,4 @@
+import Glibc
 import LibMCM
 
 /// How far something is: a bar with the time that is left on a terminal, else a line for each tenth of the way, or each
@@ -7,30 +8,27 @@ struct Progress {
     private let total: Int
     private let isQuiet: Bool
     private let clock = ContinuousClock()
-    private let begin: ContinuousClock.Instant
-    private var first: Int?  // done when the clock began
+    /// The first update, from which time is counted: loading and the allocation of memory are before it.
+    private var first: (done: Int, time: ContinuousClock.Instant)?
     private var last: (done: Int, time: ContinuousClock.Instant)
 
     ///   what  a name for one of `total`, e.g. "step"
     init(_ what: String, of total: Int, isQuiet: Bool) {
         (self.what, self.total, self.isQuiet) = (what, total, isQuiet)
-        begin = clock.now
-        last = (0, begin)
+        last = (0, clock.now)
     }
 
     ///   note  what else is known
     mutating func update(_ done: Int, _ note: String = "") {
         if isQuiet { return }
         let now = clock.now
-        // The first one tells nothing: memory is allocated in it.
         guard let first else {
-            (self.first, last) = (done - 1, (done, now))
+            (self.first, last) = ((done, now), (done, now))
             return show(done, left: nil, note)
         }
-        let perItem = seconds(now - begin) / Double(max(1, done - first))
+        let perItem = seconds(now - first.time) / Double(max(1, done - first.done))
         let isTenth = done * 10 / max(1, total) > last.done * 10 / max(1, total)
-        guard done >= total || isTenth || now - last.time > .seconds(Console.isTerminal ? 0 : 30) || Console.isTerminal
-        else { return }
+        guard Console.isTerminal || done >= total || isTenth || now - last.time > .seconds(30) else { return }
         last = (done, now)
         show(done, left: perItem * Double(max(0, total - done)), note)
     }
@@ -44,9 +42,14 @@ struct Progress {
         let parts = ["\(what) \(done) of \(total)"] + (note.isEmpty ? [] : [note])
         let rest = left.map { done < total ? ", \(duration($0)) left" : "" } ?? ""
         guard Console.isTerminal else { return Console.error(parts.joined(separator: ", ") + rest + "\n") }
-        let width = 24, filled = total > 0 ? min(width, done * width / total) : width
+        // One line, or the next would not overwrite it: the bar takes what the words leave.
+        let columns = Console.columns - 1
+        let words = (parts.joined(separator: ", ") + rest).prefix(columns)
+        let width = min(24, columns - words.count - 3)
+        guard width >= 4 else { return Console.error("\r\u{1b}[K" + words) }
+        let filled = total > 0 ? min(width, done * width / total) : width
         let bar = String(repeating: "=", count: filled) + String(repeating: " ", count: width - filled)
-        Console.error("\r\u{1b}[K[\(bar)] " + parts.joined(separator: ", ") + rest)
+        Console.error("\r\u{1b}[K[\(bar)] " + words)
     }
 }
 
@@ -64,6 +67,10 @@ func duration(_ seconds: Double) -> String {
 /// With three digits that count.
 func short(_ value: Double) -> String {
     guard value.isFinite, value != 0 else { return "\(value)" }
+    if abs(value) >= 1e9 {
+        let exponent = log10(abs(value)).rounded(.down)
+        return "\((value / pow(10, exponent - 2)).rounded() / 100)e\(Int(exponent))"
+    }
     var (unit, x) = (1.0, abs(value))
     while x < 100 && unit < 1e9 { (x, unit) = (x * 10, unit * 10) }
     let rounded = (value * unit).rounded() / unit

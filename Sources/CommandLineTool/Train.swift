@@ -55,16 +55,16 @@ struct Train: ParsableCommand {
     var saveEvery = 1000
     @Option(help: "Default 0.002; with --resume as it was.")
     var learningRate: Float?
-    @Option(help: "Steps in which the learning rate rises.")
-    var warmup = 200
-    @Option(help: "What errors count by the timestep: uniform, min_snr or noise.")
-    var weighting = "noise"
+    @Option(help: "Steps in which the learning rate rises. Default 200.")
+    var warmup: Int?
+    @Option(help: "What errors count by the timestep: uniform, min_snr or noise. Default noise.")
+    var weighting: String?
     @Option(help: ArgumentHelp("Timesteps to train on, e.g. 200-1000; by default all.", valueName: "begin-end"))
     var timesteps: TimestepRange?
-    @Option(help: "How often each modality is withheld, for any subset to work later.")
-    var dropout: Float = 0.3
-    @Option(help: "Of weights, timesteps, noise and the order of examples.")
-    var seed: UInt64 = 0
+    @Option(help: "How often each modality is withheld, for any subset to work later. Default 0.3.")
+    var dropout: Float?
+    @Option(help: "Of weights, timesteps, noise and the order of examples. Default 0.")
+    var seed: UInt64?
 
     @OptionGroup var modelArguments: ModelArguments
     @Flag(name: .shortAndLong, help: "No progress.")
@@ -85,18 +85,21 @@ struct Train: ParsableCommand {
         if let steps, !(1...(1 << 40)).contains(steps) {
             throw ValidationError("--steps is \(steps), expected at least 1")
         }
-        guard TrainerOptions.Weighting(rawValue: weighting) != nil else {
+        if let weighting, TrainerOptions.Weighting(rawValue: weighting) == nil {
             throw ValidationError("--weighting is \"\(weighting)\", expected uniform, min_snr or noise")
         }
-        guard saveEvery >= 0, (0...(1 << 40)).contains(warmup) else {
-            throw ValidationError("--save-every \(saveEvery), --warmup \(warmup), expected 0 or more")
+        guard saveEvery >= 0, (0...(1 << 40)).contains(warmup ?? 0) else {
+            throw ValidationError("--save-every \(saveEvery), --warmup \(warmup ?? 0), expected 0 or more")
+        }
+        guard !out.isEmpty, checkpointPath != out else {
+            throw ValidationError("--out is \"\(out)\", expected a file, and another one than --checkpoint")
         }
     }
 
     func run() throws {
         try checkWritable(out, force: force)
         let path = checkpointPath
-        if !resume { try checkWritable(path, force: force, "--resume to go on from it, or --force to overwrite it") }
+        try checkWritable(path, force: force || resume, "--resume to go on from it, or --force to overwrite it")
         let set = try Dataset(path: dataset)
         let records = try bank.map { try Bank(path: $0) }
         let base =
@@ -133,21 +136,37 @@ struct Train: ParsableCommand {
 
     private func trainer(_ base: Base) throws -> Trainer {
         if resume {
-            return try Trainer(base, resuming: checkpointPath) {
+            let trainer = try Trainer(base, resuming: checkpointPath) {
                 if let steps { $0.totalSteps = steps }
                 if let learningRate { $0.learningRate = learningRate }
             }
+            try checkUnchanged(trainer.options)
+            return trainer
         }
         var options = TrainerOptions()
         options.totalSteps = steps ?? 0
-        (options.warmupSteps, options.seed, options.dropout) = (warmup, seed, [dropout])
+        (options.warmupSteps, options.seed, options.dropout) = (warmup ?? 200, seed ?? 0, [dropout ?? 0.3])
         options.learningRate = learningRate ?? options.learningRate
-        options.weighting = TrainerOptions.Weighting(rawValue: weighting) ?? options.weighting
+        options.weighting = TrainerOptions.Weighting(rawValue: weighting ?? "noise") ?? options.weighting
         options.timestepRange = timesteps?.range
         if let module { return try Trainer(base, from: module, options) }
         let path = config ?? ""
         let text = try MappedFile(path: path).withBytes { String(decoding: $0, as: UTF8.self) }
         return try Trainer(base, config: text, name: path, options)
+    }
+
+    /// The command that is given again may repeat what is as it was.
+    private func checkUnchanged(_ options: TrainerOptions) throws {
+        func check<Value: Equatable>(_ name: String, _ given: Value?, _ saved: Value) throws {
+            guard let given, given != saved else { return }
+            throw MCMError(.invalidArgument, "--\(name) is \(given), expected the checkpoint's \(saved) with --resume")
+        }
+        try check("warmup", warmup, options.warmupSteps)
+        try check("weighting", weighting, options.weighting.rawValue)
+        try check("dropout", dropout.map { [$0] }, options.dropout)
+        try check("seed", seed, options.seed)
+        let text = { (range: Range<Int>) in "\(range.lowerBound)-\(range.upperBound)" }
+        try check("timesteps", timesteps.map { text($0.range) }, options.timestepRange.map(text) ?? "all")
     }
 }
 
@@ -209,4 +228,11 @@ func checkWritable(_ path: String, force: Bool, _ way: String = "--force to over
     let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
     guard access(folder, W_OK | X_OK) == 0 else { throw systemError(path) }
     if access(path, F_OK) == 0, !force { throw MCMError(.io, "\(path): exists, expected \(way)") }
+    let target = try replaceable(path)
+    // A name as long as that which the file has while it is written.
+    let probe = "\(target).\(getpid())-\(UInt32.max).tmp"
+    let descriptor = open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw systemError(path) }
+    close(descriptor)
+    unlink(probe)
 }

@@ -2,7 +2,7 @@ import Glibc
 import Kernels
 
 /// All bytes of a regular file. Errors: `.io`; `.unsupported` beyond `limit` bytes.
-func readFile(_ path: String, limit: Int) throws -> [UInt8] {
+public func readFile(_ path: String, limit: Int) throws -> [UInt8] {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)  // nonblocking: a pipe must not hang the host
     guard descriptor >= 0 else { throw systemError(path) }
     defer { close(descriptor) }

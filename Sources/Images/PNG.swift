@@ -14,7 +14,8 @@ public enum PNG {
         case opaque
     }
 
-    static let fileLimit = 256 << 20
+    /// Bytes of a file.
+    public static let fileLimit = 256 << 20
 
     /// Size and channels of the image. Errors: `.io`, `.format`, `.unsupported`.
     public static func header(path: String) throws -> PNGHeader {

@@ -13,6 +13,7 @@ public final class Drawing {
     public private(set) var recipe: Recipe
     private var modules: [Modulator] = []
     private var controlnets: [ControlNetModel] = []
+    private let images: ImageFiles
     private let prompts: (positive: Prompt, negative: Prompt?)?
     private let options: Session.Options
 
@@ -24,14 +25,15 @@ public final class Drawing {
     ///   threads, onDemand   see Model.Options; images do not depend on them
     public init(_ recipe: Recipe, threads: Int = 0, onDemand: Bool = false) throws {
         var recipe = recipe
+        var images = ImageFiles()
         model = try recipe.openModel(threads: threads, onDemand: onDemand)
         for i in recipe.modules.indices {
-            try recipe.modules[i].file.settle()
+            try recipe.modules[i].file.settle { try digestOfFile($0) }
             modules.append(try Modulator(path: recipe.modules[i].file.path))
         }
         for i in recipe.controlnets.indices {
             recipe.controlnets[i].file.path = try absolute(recipe.controlnets[i].file.path)
-            try recipe.controlnets[i].image?.settle()
+            try recipe.controlnets[i].image?.settle { try images.read($0) }
             controlnets.append(
                 try ControlNetModel(path: recipe.controlnets[i].file.path, recipe.modelOptions(threads, onDemand)))
         }
@@ -43,13 +45,13 @@ public final class Drawing {
                     "no module has a modality \"\(name)\""
                         + (known.isEmpty ? ": none is attached" : ", they have \(known)"))
             }
-            try recipe.conditions[name]?.settle()
+            try recipe.conditions[name]?.settle { try images.read($0) }
         }
-        try recipe.image?.settle()
-        try recipe.mask?.settle()
+        try recipe.image?.settle { try images.read($0) }
+        try recipe.mask?.settle { try images.read($0) }
         if recipe.width == 0, recipe.height == 0, let image = recipe.image {
-            let header = try PNG.header(path: image.path)
-            (recipe.width, recipe.height) = (header.width, header.height)
+            let pixels = try images.pixels(image)
+            (recipe.width, recipe.height) = (pixels.width, pixels.height)
         }
         if (recipe.prompt ?? recipe.negative) != nil, !model.readsText {
             throw MCMError(.incompatible, "the model reads no text, a prompt is of no use to it")
@@ -63,7 +65,7 @@ public final class Drawing {
             recipe.steps = min(kind.defaultSteps, model.schedulerConfig.numTrainTimesteps)
         }
         recipe.version = Library.version
-        self.recipe = recipe
+        (self.recipe, self.images) = (recipe, images)
     }
 
     /// A session that is ready for `seed`.
@@ -76,8 +78,10 @@ public final class Drawing {
                 module, weight: part.weight, window: Session.Window(begin: part.begin, end: part.end),
                 otherBase: recipe.otherBase)
             for modality in module.modalities {
-                if let file = recipe.conditions[modality.name] {
-                    try session.setCondition(id, modality.name, png: file.path)
+                guard let file = recipe.conditions[modality.name] else { continue }
+                try named(file) {
+                    let image = try images.pixels(file, as: modality.encoding == .oneHot ? .grey : .opaque)
+                    try session.setCondition(id, modality.name, [image])
                 }
             }
         }
@@ -86,15 +90,15 @@ public final class Drawing {
                 throw MCMError(.invalidArgument, "\(part.file.path): a ControlNet has no image to follow")
             }
             try named(image) {
-                try image.pixels().withView {
+                try images.pixels(image).withView {
                     _ = try session.attach(
                         net, [$0], guessMode: recipe.guess, weight: part.weight,
                         window: Session.Window(begin: part.begin, end: part.end))
                 }
             }
         }
-        if let image = recipe.image { try named(image) { try session.setImage([image.pixels()]) } }
-        if let mask = recipe.mask { try named(mask) { try session.setMask([PNG.read(path: mask.path, as: .grey)]) } }
+        if let image = recipe.image { try named(image) { try session.setImage([images.pixels(image)]) } }
+        if let mask = recipe.mask { try named(mask) { try session.setMask([images.pixels(mask, as: .grey)]) } }
         if let prompts { try session.setPrompt(prompts.positive, negative: prompts.negative) }
         if !recipe.classInput.isEmpty || model.unet.classInputSize > 0 {
             try session.setClassInput((0..<batch).flatMap { _ in recipe.classInput })
@@ -122,6 +126,22 @@ public final class Drawing {
         } catch let error as MCMError where !error.message.hasPrefix(file.path) {
             throw MCMError(error.kind, "\(file.path): \(error.message)")
         }
+    }
+}
+
+/// Images by their paths, read once: what becomes of the files later does not matter.
+private struct ImageFiles {
+    private var contents: [String: [UInt8]] = [:]
+
+    /// Keeps what the file holds. Returns its digest.
+    mutating func read(_ path: String) throws -> String {
+        let bytes = try contents[path] ?? readFile(path, limit: PNG.fileLimit)
+        contents[path] = bytes
+        return bytes.withUnsafeBytes(digest)
+    }
+
+    func pixels(_ file: Recipe.File, as form: PNG.Form = .opaque) throws -> PixelImage {
+        try (contents[file.path] ?? []).withUnsafeBytes { try PNG.read($0, as: form, name: file.path) }
     }
 }
 
@@ -170,32 +190,34 @@ extension Recipe {
 
 extension Recipe.File {
     /// Makes the path absolute and notes what the file holds, or throws if it holds something else than was noted.
-    fileprivate mutating func settle() throws {
+    fileprivate mutating func settle(_ digestOfFile: (String) throws -> String) throws {
         path = try absolute(path)
         let found = try digestOfFile(path)
         if let digest, digest != found {
-            throw MCMError(.incompatible, "\(path): has changed, expected the recipe's with digest \(digest)")
+            throw MCMError(.incompatible, "\(path): has changed, expected the recipe's with digest \(quoted(digest))")
         }
         digest = found
     }
-
-    fileprivate func pixels() throws -> PixelImage { try PNG.read(path: path, as: .opaque) }
 }
 
 private func absolute(_ path: String) throws -> String {
     guard let resolved = realpath(path, nil) else { throw systemError(path) }
     defer { free(resolved) }
-    return String(cString: resolved)
+    return String(validatingCString: resolved) ?? path  // below a folder whose name is not UTF-8
 }
 
 private func digestOfFile(_ path: String) throws -> String {
     let file = try MappedFile(path: path)
     return try file.withBytes { bytes in
         try file.check()
-        var digest = Digest()
-        digest.add(UInt64(bytes.count))
-        digest.add(words: bytes)
-        for byte in bytes.suffix(bytes.count % 8) { digest.add(byte) }
-        return digest.text
+        return digest(bytes)
     }
+}
+
+private func digest(_ bytes: UnsafeRawBufferPointer) -> String {
+    var digest = Digest()
+    digest.add(UInt64(bytes.count))
+    digest.add(words: bytes)
+    for byte in bytes.suffix(bytes.count % 8) { digest.add(byte) }
+    return digest.text
 }

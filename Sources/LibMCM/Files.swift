@@ -43,7 +43,7 @@ extension Trainer {
     public convenience init(
         _ base: Base, config: String, name: String = "config", _ options: TrainerOptions = TrainerOptions()
     ) throws {
-        try self.init(base, config: JSONValue(parsing: config, name: name), options)
+        try self.init(base, config: JSONValue(parsing: config, name: name), name: name, options)
     }
 
     /// A trainer that begins with the weights of a module file.

@@ -4,7 +4,7 @@ public import Networks
 public import Pipeline
 public import Sampling
 
-/// One step of a run, as `Session.next` gives it. It looks into the session: after the next step it shows that one.
+/// One step of a run, as `Session.next` gives it. It looks into the session: once that has gone on, `.state` is thrown.
 public struct Step {
     /// Steps done with this one, and of the whole run.
     public let number, count: Int
@@ -13,13 +13,22 @@ public struct Step {
     let session: Session
 
     /// x_{t-1}, what the step made: (batch, channels, height, width) of samples.
-    public var x: [Float] { get throws { try session.x } }
+    public var x: [Float] { get throws { try current.x } }
     /// The x_0 that the step predicted, of the same shape.
-    public var x0: [Float] { get throws { try session.x0 } }
+    public var x0: [Float] { get throws { try current.x0 } }
     /// The predicted x_0 of one image at once: of a latent model a small picture without the autoencoder's work.
-    public func preview(_ index: Int = 0) throws -> PixelImage { try session.preview(index) }
+    public func preview(_ index: Int = 0) throws -> PixelImage { try current.preview(index) }
     /// The predicted x_0 of one image, decoded.
-    public func image(_ index: Int = 0) throws -> PixelImage { try session.image(index, predicted: true) }
+    public func image(_ index: Int = 0) throws -> PixelImage { try current.image(index, predicted: true) }
+
+    private var current: Session {
+        get throws {
+            guard session.step == number else {
+                throw MCMError(.state, "step \(number) has passed, \(session.step) are done")
+            }
+            return session
+        }
+    }
 }
 
 extension Session {
@@ -92,9 +101,11 @@ extension Session {
     }
 
     /// Images to begin from, of the session's size, for the next `seed`. None: noise alone.
+    @_disfavoredOverload  // for [], where it means what the core's does
     public func setImage(_ images: [PixelImage]) throws { try withViews(images) { try setImage($0) } }
 
     /// What is to be painted in them (from 128 on; below, the image stays), for the next `seed`.
+    @_disfavoredOverload
     public func setMask(_ masks: [PixelImage]) throws { try withViews(masks) { try setMask($0) } }
 
     // MARK: Looking in

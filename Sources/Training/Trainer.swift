@@ -36,8 +36,11 @@ public final class Trainer {
     private var lastSource: Source?
 
     /// A module of random weights for a config as a module file has it; see docs/format.md.
-    public convenience init(_ base: Base, config: JSONValue, _ options: TrainerOptions) throws {
-        try self.init(base, config: config, name: "config", InitialWeights(seed: options.seed), options)
+    ///   name  of the config in messages
+    public convenience init(
+        _ base: Base, config: JSONValue, name: String = "config", _ options: TrainerOptions
+    ) throws {
+        try self.init(base, config: config, name: name, InitialWeights(seed: options.seed), options)
     }
 
     /// Goes on from a module file's weights.

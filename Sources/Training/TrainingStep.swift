@@ -166,7 +166,9 @@ extension Trainer {
             (loss, baseLoss) = (loss / Double(x0.stride), baseLoss / Double(x0.stride))
             guard (loss * Double(weight)).isFinite else {
                 throw MCMError(
-                    .state, "the loss of an example is \(loss) in step \(step + 1), at timestep \(draw.timestep)")
+                    .state,
+                    "the loss of an example is \(loss.isNaN ? "nan" : "\(loss)") in step \(step + 1), at timestep \(draw.timestep)"
+                )
             }
             seen.append(
                 .init(

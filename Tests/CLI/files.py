@@ -2,6 +2,7 @@
 
 files.py pixels FILE                  the bytes of an 8-bit PNG's pixels
 files.py recipe FILE OUT TEXT         FILE with another recipe
+files.py filled FILE OUT NAME VALUE   a file in F32, one of its tensors filled with a value
 files.py latent FOLDER                tiny models that read texts, and what belongs to them; needs numpy
 files.py dataset FOLDER OUT CONFIG    a data set whose images are the sketches in FOLDER, and a module's config
 """
@@ -9,6 +10,7 @@ import json
 import struct
 import sys
 import zlib
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,14 @@ def write_recipe(path: str, out: str, text: str) -> None:
             body = b"libmcm\0\0\0\0\0" + text.encode()
         data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     Path(out).write_bytes(data)
+
+
+def write_filled(path: str, out: str, name: str, value: str) -> None:
+    data = Path(path).read_bytes()
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    first, end = json.loads(data[8:begin])[name]["data_offsets"]
+    numbers = array("f", [float(value)] * ((end - first) // 4)).tobytes()
+    Path(out).write_bytes(data[:begin + first] + numbers + data[begin + end:])
 
 
 def write_dataset(folder: str, out: str, config: str) -> None:
@@ -90,4 +100,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "pixels":
         sys.stdout.buffer.write(pixels(sys.argv[2]))
     else:
-        {"recipe": write_recipe, "dataset": write_dataset, "latent": write_latent}[sys.argv[1]](*sys.argv[2:])
+        {"recipe": write_recipe, "filled": write_filled, "dataset": write_dataset, "latent": write_latent}[sys.argv[1]](*sys.argv[2:])

@@ -144,6 +144,20 @@ refused 1 '"recipe" is 2' generate --from bad.png -o x.png
 "$python" "$root/Tests/CLI/files.py" recipe a.png bad.png \
     '{"recipe":1,"libmcm":"0.1.0","seed":1,"model":{"path":"'"$fashion"'/base","digest":"0"}}'
 refused 1 "fingerprint is" generate --from bad.png -o x.png
+# What a recipe says does not steer the terminal.
+"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"\u001b[2J\n","seed":1}'
+refused_two() {
+    "$mcm" "$@" >out 2>err
+    if [ $? -eq 1 ] && [ "$(wc -l <err)" -eq 2 ] && ! grep -q $'\033' err; then pass; else fail "$*: two plain lines"; fi
+}
+refused_two generate --from bad.png -o x.png
+# A file of the model that is not in the recipe has changed: the image says so.
+cp -r "$fashion/base" changed
+ok "a copy" "$mcm" generate --from a.png changed -q -o own.png
+sed -i 's/"beta_schedule": "[a-z_0-9]*"/"beta_schedule": "scaled_linear"/' changed/scheduler/scheduler_config.json
+refused 1 "again.png: is not the image of own.png" generate --from own.png -q -o again.png
+if [ -e again.png ]; then pass; else fail "another image was not written"; fi
+ok "changed on purpose" "$mcm" generate --from own.png --steps 3 -q -o other.png
 printf '\200\002}q\000.' >pickle.bin
 refused 1 "python3 -m mcm.convert" inspect pickle.bin
 refused 1 "python3 -m mcm.convert" convert pickle.bin x.safetensors --dtype f16
@@ -152,6 +166,12 @@ if [ -e /dev/full ]; then
     "$mcm" doctor >/dev/full 2>err
     if [ $? -eq 1 ] && grep -q "standard output: No space" err; then pass; else fail "a full standard output"; fi
 fi
+refused 64 "is empty" generate "$fashion/base" -o ""
+refused 64 "is empty" generate "" -o x.png
+refused 1 "is no regular file" generate --from a.png --force -o "$work"
+refused 1 "is no regular file" generate --from a.png --force -o /dev/null
+refused 1 "File name too long" generate --from a.png -o "$(printf 'n%.0s' $(seq 250)).png"
+if [ -c /dev/null ]; then pass; else fail "/dev/null was replaced"; fi
 # Root may write anywhere; a file system in /proc may not be written by anyone.
 refused 1 "/proc/" generate --from a.png -q -o /proc/x.png
 
@@ -165,18 +185,46 @@ if [ $status -eq 130 ] && grep -q "mcm: error: cancelled after step" err; then p
 else fail "Ctrl-C: status $status"; fi
 if ls | grep -qE '^z-|tmp$'; then fail "Ctrl-C left a file"; else pass; fi
 
+(exec "$mcm" generate "$fashion/base" --steps 1000 -n 9 --batch 1 --json -q -o "w-{index}.png" 2>err >out) &
+for i in $(seq 100); do [ -e w-0.png ] && break; sleep 0.1; done
+kill -TERM $!
+wait $!
+status=$?
+if [ $status -eq 143 ]; then pass; else fail "SIGTERM: status $status"; fi
+is_json "what was written before it"
+if grep -q w-0.png json; then pass; else fail "w-0.png is not in the JSON"; fi
+# A bar is one line of the terminal.
+script -qec "stty cols 40; '$mcm' generate --from a.png -n 2 --batch 2 -o 'narrow-{index}.png'" /dev/null \
+    </dev/null >out 2>err
+if "$python" -c 'import re
+bars = [re.sub("\x1b.K", "", part) for part in re.split("[\r\n]+", open("out", newline="").read()) if "step" in part]
+assert len(bars) == 25 and all(len(bar) < 40 for bar in bars) and "25 of 25" in bars[-1], bars' 2>err; then pass
+else fail "a bar in a narrow terminal"; fi
+
 # Data, a bank, training, and going on.
 "$python" "$root/Tests/CLI/files.py" dataset "$fashion/conditions" data.safetensors config.json
 ok "bank" "$mcm" bank "$fashion/base" data.safetensors bank.mcmbank -n 48 --seed 5
 refused 1 "exists" bank "$fashion/base" data.safetensors bank.mcmbank -n 48
+(exec "$mcm" bank "$fashion/base" data.safetensors closed.mcmbank -n 48 --seed 5 0<&- 1>&- 2>&-)
+ok "closed descriptors" cmp bank.mcmbank closed.mcmbank
 train="data.safetensors --config config.json --steps 6 --batch 4 --warmup 2"
 ok "train" "$mcm" train $train --model "$fashion/base" -o whole.mcm.safetensors
 ok "train with a checkpoint" "$mcm" train $train --bank bank.mcmbank -o m1.mcm.safetensors --checkpoint run.trainer
-ok "resume" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --checkpoint run.trainer --resume \
+ok "resume" "$mcm" train data.safetensors --bank bank.mcmbank --batch 4 --checkpoint run.trainer --resume --warmup 2 \
     -o m2.mcm.safetensors
 ok "the same weights" cmp m1.mcm.safetensors m2.mcm.safetensors
 refused 1 "exists, expected --resume to go on" train $train --bank bank.mcmbank --checkpoint run.trainer -o m3
 if [ -e whole.mcm.safetensors.trainer ]; then fail "train left its checkpoint"; else pass; fi
+refused 64 "--seed is 1, expected the checkpoint's 0" train data.safetensors --bank bank.mcmbank --checkpoint run.trainer \
+    --seed 1 --resume -o m3
+refused 64 "another one than --checkpoint" train $train --bank bank.mcmbank --checkpoint m3 -o m3
+refused 1 "is no regular file" train $train --bank bank.mcmbank --checkpoint "$work" --force -o m3
+# A loss of any size is written.
+"$python" "$root/Tests/CLI/files.py" filled whole.mcm.safetensors huge.safetensors conv_out.bias 1e10
+ok "a large loss" "$mcm" train data.safetensors --model "$fashion/base" --module huge.safetensors --steps 1 --batch 4 -o m5
+if grep -q "loss [0-9.]*e20" err; then pass; else fail "a large loss"; fi
+echo '{"modalities": 3}' >wrong.json
+refused 1 "wrong.json: " train data.safetensors --config wrong.json --steps 1 --model "$fashion/base" -o m3
 refused 64 "either --model or --bank" train $train -o m3.mcm.safetensors
 refused 64 "Missing --steps" train data.safetensors --config config.json --model "$fashion/base" -o m3.mcm.safetensors
 refused 1 "config.json" train data.safetensors --config nothing/config.json --steps 1 --model "$fashion/base" -o m3
