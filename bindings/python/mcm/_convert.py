@@ -43,12 +43,28 @@ def u32(name: str, value: int) -> int:
     return result
 
 
+def positive(name: str, value: Optional[int]) -> int:
+    """The same for what the library takes 0 for the default of, which None says here."""
+    result = 0 if value is None else u32(name, value)
+    if value is not None and result == 0:
+        raise InvalidArgument(f"{name} is 0, expected at least 1, or None for the default")
+    return result
+
+
 def u64(name: str, value: int) -> int:
     """The same for a uint64_t."""
     result = operator.index(value)
     if not 0 <= result < 2**64:
         raise InvalidArgument(f"{name} is {result}, expected 0 .. 2**64 - 1")
     return result
+
+
+def real(name: str, value: float) -> float:
+    """`value` as ctypes takes it."""
+    try:
+        return value.__float__()
+    except (AttributeError, TypeError, ValueError):
+        raise InvalidArgument(f"{name} is {value!r}, expected a number") from None
 
 
 def text(name: str, value: str) -> bytes:
@@ -81,6 +97,9 @@ def numbers(name: str, value: ArrayLike) -> npt.NDArray[Any]:
 
 
 def _array(value: Any) -> npt.NDArray[Any]:
+    pillow = sys.modules.get("PIL.Image")
+    if pillow is not None and isinstance(value, pillow.Image) and value.mode in _OTHER_COLOURS:
+        raise ValueError(f"its mode is {value.mode}, convert it to RGB")
     torch = sys.modules.get("torch")  # there are no tensors before it is imported
     if torch is not None and isinstance(value, torch.Tensor):
         wide = value.float() if value.dtype is torch.bfloat16 else value  # which numpy lacks
@@ -88,6 +107,10 @@ def _array(value: Any) -> npt.NDArray[Any]:
     if hasattr(value, "__dlpack__") and not (hasattr(value, "__array__") or hasattr(value, "__array_interface__")):
         return np.from_dlpack(value)
     return np.asarray(value)
+
+
+_OTHER_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")
+"""Modes of Pillow whose numbers would be taken for red, green, blue and alpha."""
 
 
 def floats(name: str, value: ArrayLike) -> FloatArray:

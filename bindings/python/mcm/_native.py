@@ -710,6 +710,11 @@ class Owner:
     """A native object that is freed by close(), at the end of a `with` block, or when it is no longer used."""
 
     def __init__(self, native: Handle) -> None:
+        if not isinstance(native, Handle):  # which the library would take for an object, whatever it is
+            kind = type(self)
+            makers = (name for name, value in vars(kind).items() if isinstance(value, classmethod) and name[0] != "_")
+            expected = " or ".join(f"{kind.__name__}.{name}(...)" for name in makers)
+            raise TypeError(f"{kind.__name__}() is given {type(native).__name__}, expected {expected} instead")
         self._native: Optional[Handle] = native
 
     @property

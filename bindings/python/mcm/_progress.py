@@ -18,9 +18,9 @@ class Bar:
         self._bar: Any = None
         if wanted not in (None, True, False):
             raise InvalidArgument(f"progress is {wanted!r}, expected None, True or False")
-        if wanted or (wanted is None and sys.stderr is not None and sys.stderr.isatty()):
+        if wanted or (wanted is None and _is_watched()):
             try:
-                tqdm = import_module("tqdm").tqdm
+                tqdm = import_module("tqdm.auto").tqdm
             except ImportError:
                 if wanted:
                     raise ImportError("progress=True needs tqdm: pip install tqdm") from None
@@ -44,6 +44,14 @@ class Bar:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _is_watched() -> bool:
+    """Whether stderr, which may be anything, is a terminal or a notebook's."""
+    try:
+        return "ipykernel" in type(sys.stderr).__module__ or bool(sys.stderr.isatty())
+    except (AttributeError, ValueError):
+        return False
 
 
 class HeldInterrupt:

@@ -1,6 +1,7 @@
 """The little of safetensors that data sets need: a writer that replaces a file at once or not at all."""
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -72,12 +73,21 @@ def _elements(tensor: Tensor, examples: npt.NDArray[Any], first: int) -> npt.NDA
     return result
 
 
+def check_writable(path: PathLike) -> None:
+    """Raises IOFailure for what can be no file, before the work that it is for."""
+    convert.path(path)
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise IOFailure(f"{os.fspath(path)}: is no regular file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        reason = errno.EACCES if os.path.isdir(folder) else errno.ENOENT
+        raise IOFailure(f"{os.fspath(path)}: {os.strerror(reason)}")
+
+
 @contextmanager
 def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """A new file that takes the name `path` if the block ends well, and vanishes if not."""
-    convert.path(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise IOFailure(f"{os.fspath(path)}: is no regular file")
+    check_writable(path)
     target = os.path.realpath(path)  # a link goes on pointing where it did
     temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:

@@ -1,6 +1,7 @@
 """Pickle checkpoints (.ckpt, .pt, .pth, .bin) to safetensors, which libmcm reads.
 
     python3 -m mcm.convert model.ckpt model.safetensors
+    python3 -m mcm.convert training.pt model.safetensors --key model
     python3 -m mcm.convert folder new_folder
 
 A pickle file can run code when it is opened; torch's weights_only loading, by which it is opened here, cannot. Of a
@@ -14,9 +15,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from ._safetensors import replacing
 from .errors import FormatError, MCMError
@@ -38,10 +39,15 @@ class _Nothing:
         pass
 
 
-def load(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a pickle checkpoint. Raises FormatError if it holds more than tensors may need, or none."""
+def load(path: Path, key: Optional[str] = None) -> dict[str, torch.Tensor]:
+    """The tensors of a pickle checkpoint, by name. key: which of the checkpoint's dictionaries holds them; None: that
+    with the name "state_dict", or else the checkpoint itself. Raises FormatError if it holds more than tensors may
+    need, or none.
+    """
     import torch
 
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):  # CVE-2025-32434
+        raise ImportError(f"torch {torch.__version__} lets pickle files run code in spite of weights_only")
     stub = (_Nothing, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
     try:
         with torch.serialization.safe_globals([stub]):
@@ -50,14 +56,37 @@ def load(path: Path) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        what = f"{found[1]} in it" if found else first
-        raise FormatError(f"{path}: is more than weights, which torch refuses to load: {what}") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+        if found is None:
+            raise FormatError(f"{path}: is damaged, or no pickle file of torch") from error
+        raise FormatError(f"{path}: is more than weights, which torch refuses to load: {found[1]} in it") from error
+    parts = {k: v for k, v in content.items() if isinstance(v, Mapping)} if isinstance(content, Mapping) else {}
+    if key is None and "state_dict" in parts:
+        key = "state_dict"
+    if key is not None:
+        if key not in parts:
+            raise FormatError(f"{path}: has no '{key}', expected one of its dictionaries: {_names(parts)}")
+        return _tensors(parts[key], f"{path}: {key}")
+    nested = [name for name, part in parts.items() if any(isinstance(v, torch.Tensor) for v in part.values())]
+    if nested:
+        raise FormatError(f"{path}: has tensors in {_names(nested)}, expected one of these to be named by --key")
+    return _tensors(content, str(path))
+
+
+def _names(keys: Iterable[object]) -> str:
+    return ", ".join(f"'{key}'" for key in keys) or "there are none"
+
+
+def _tensors(content: object, name: str) -> dict[str, torch.Tensor]:
+    import torch
+
     tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, Mapping) else {}
     if not tensors:
-        raise FormatError(f"{path}: holds no tensors by name")
+        raise FormatError(f"{name}: holds no tensors by name")
+    for key, tensor in tensors.items():
+        if not isinstance(key, str) or key == "__metadata__":
+            raise FormatError(f"{name}: holds a tensor {key!r}, which is no name for one in a safetensors file")
+        if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_nested:
+            raise FormatError(f"{name}: tensor '{key}' is sparse, quantized, nested or without data, expected numbers")
     return tensors
 
 
@@ -79,31 +108,58 @@ def save(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     with replacing(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
-            flat = tensors[name].detach().contiguous().reshape(-1)
+            flat = tensors[name].detach().resolve_neg().contiguous().reshape(-1)
+            flat = flat.as_strided(flat.shape, [1])  # contiguous, but a single number may have any stride
             file.write(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
 
 
-def convert_file(source: Path, target: Path) -> None:
-    save(load(source), target)
+def convert_file(source: Path, target: Path, key: Optional[str] = None) -> None:
+    save(load(source, key), target)
 
 
 def convert_folder(source: Path, target: Path) -> None:
     """A diffusers folder. Where there are safetensors files already, pickled ones are left out."""
     target.mkdir(parents=True, exist_ok=True)
-    below = os.walk(source, followlinks=True)  # as models are opened
-    for path in sorted(Path(folder, name) for folder, folders, files in below for name in (*folders, *files)):
+    below = _walk(source)
+    converted: dict[Path, Path] = {}
+    for path in sorted(below):
         place = target / path.relative_to(source)
         if path.is_dir():
             place.mkdir(parents=True, exist_ok=True)
         elif path.suffix in PICKLES:
             if not (path.parent / _safe(path.name)).exists():
-                convert_file(path, place.with_name(_safe(path.name)))
+                place = place.with_name(_safe(path.name))
+                if place in converted:
+                    raise FormatError(f"{path}: becomes {place}, and so does {converted[place]}: expected one of them")
+                converted[place] = path
+                try:
+                    convert_file(path, place)
+                except FormatError as error:
+                    if _is_weights(path):
+                        raise
+                    print(f"note: left out: {error}", file=sys.stderr)
         elif path.name.endswith(".bin.index.json"):
-            index = json.loads(path.read_text())
-            index["weight_map"] = {key: _safe(file) for key, file in index["weight_map"].items()}
+            try:
+                index = json.loads(path.read_text())
+                index["weight_map"] = {key: _safe(file) for key, file in index["weight_map"].items()}
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                raise FormatError(f"{path}: is no index of a checkpoint: JSON with a 'weight_map'") from None
             place.with_name(_safe(path.name)).write_text(json.dumps(index, indent=2))
         else:
             shutil.copyfile(path, place)
+
+
+def _walk(source: Path) -> Iterator[Path]:
+    """All below a folder. Links are followed, as when models are opened, but for those that lead back."""
+    for folder, folders, files in os.walk(source, followlinks=True):
+        here = os.path.join(os.path.realpath(folder), "")
+        folders[:] = [name for name in folders if not here.startswith(os.path.join(os.path.realpath(Path(folder, name)), ""))]
+        yield from (Path(folder, name) for name in (*folders, *files))
+
+
+def _is_weights(path: Path) -> bool:
+    """Whether a model needs it. Training programs leave other pickles beside: rng_state.pth, scheduler.bin."""
+    return path.name.startswith(("model", "pytorch_model", "diffusion_pytorch_model"))
 
 
 def _safe(name: str) -> str:
@@ -118,20 +174,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="a pickle file, or a folder of diffusers'")
     parser.add_argument("target", type=Path, help="the .safetensors file, or folder, to be written")
+    parser.add_argument("--key", help="of a file: which of its dictionaries holds the tensors")
     arguments = parser.parse_args()
     try:
         if arguments.source.is_dir():
+            if arguments.key is not None:
+                parser.error("--key is of a file, not of a folder")
             convert_folder(arguments.source, arguments.target)
         else:
-            convert_file(arguments.source, arguments.target)
+            convert_file(arguments.source, arguments.target, arguments.key)
     except MCMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename}: {error.strerror}" if error.strerror else f"error: {error}", file=sys.stderr)
         return 1
-    except ImportError:
+    except ModuleNotFoundError:
         print("error: torch is not installed, expected it for reading pickle files", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(f"error: {error}, expected 2.6 or later", file=sys.stderr)
         return 1
     return 0
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any, Optional, Union
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional, Union
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -107,9 +109,20 @@ class Modulator(torch.nn.Module):
         if sample.ndim != 4 or prediction.shape != sample.shape or sample.shape[1] != channels:
             shapes = f"{tuple(sample.shape)} and {tuple(prediction.shape)}"
             raise SizeError(f"sample and prediction have shapes {shapes}, expected (batch, {channels}, height, width)")
+        batch, _, height, width = sample.shape
+        multiple = 2 ** (len(self.net.config.block_out_channels) - 1)
+        if not batch or not height or not width or height % multiple or width % multiple:
+            raise SizeError(
+                f"{batch} samples of {height} x {width}, expected at least one, of positive multiples of {multiple}"
+            )
+        steps = torch.as_tensor(timestep)
+        if tuple(steps.shape) not in ((), (1,), (batch,)):
+            raise SizeError(f"timestep has shape {tuple(steps.shape)}, expected () or ({batch},)")
+        if not math.isfinite(weight):
+            raise InvalidArgument(f"weight is {weight}, expected a finite number")
         first = next(self.net.parameters())
         x, e = (tensor.to(first.device, first.dtype) for tensor in (sample, prediction))
-        t = torch.as_tensor(timestep, device=first.device).expand(len(x))
+        t = steps.to(first.device).expand(batch)
         inputs = torch.cat([x, e, *self._planes(conditions, x)], 1)
         g, v = self.net(inputs, t, return_dict=False)[0].chunk(2, 1)
         modulated = e * (self.config.get("scale_offset", 1.0) + g) + v
@@ -118,10 +131,7 @@ class Modulator(torch.nn.Module):
 
     def _planes(self, conditions: Mapping[str, ImagesLike], x: torch.Tensor) -> list[torch.Tensor]:
         """Each modality's planes, (batch, channels, height, width), then those that say which there are."""
-        names = [modality.name for modality in self.modalities]
-        for name in conditions:
-            if name not in names:
-                raise IncompatibleError(f"the module has no modality '{name}', expected one of {', '.join(names)}")
+        _check_names(self.modalities, conditions)
         planes, flags = [], []
         batch, _, height, width = x.shape
         for modality in self.modalities:
@@ -165,6 +175,8 @@ def planes_of(modality: library.Modality, images: ImagesLike, height: int, width
 def _encode(modality: library.Modality, image: Any) -> torch.Tensor:
     """One image, (1, planes, height, width); of classes their indices."""
     pixels = image if image.ndim == 3 else image[:, :, np.newaxis]
+    if 0 in pixels.shape:
+        raise SizeError(f"'{modality.name}' has an image of shape {image.shape}, expected pixels")
     if pixels.shape[2] not in (1, 3):
         raise SizeError(f"'{modality.name}' has {pixels.shape[2]} channels, expected 1 or 3")
     if modality.encoding == "one-hot":
@@ -200,6 +212,57 @@ def _through_library(
     return torch.from_numpy(modulated).to(prediction.device, prediction.dtype)
 
 
+class Attached:
+    """A module in a UNet, as `attach` returns it, until `remove` or the end of a `with` block."""
+
+    def __init__(self, unet: torch.nn.Module, modulate: _Modulate) -> None:
+        self._unet: Optional[torch.nn.Module] = unet
+        self._modulate = modulate
+
+    def remove(self) -> None:
+        """Give the UNet's own prediction back; may be called again."""
+        if self._unet is not None:
+            modules, hook = _attached[self._unet]
+            modules.remove(self._modulate)
+            if not modules:
+                hook.remove()
+                del _attached[self._unet]
+            self._unet = None
+
+    def __enter__(self) -> Attached:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+_Modulate = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
+"""Of a sample, a prediction and a timestep, the modulated prediction."""
+_attached: WeakKeyDictionary[torch.nn.Module, tuple[list[_Modulate], torch.utils.hooks.RemovableHandle]] = (
+    WeakKeyDictionary()
+)
+"""Of each UNet the modules that are attached to it, and the one hook that adds up what they correct."""
+
+
+def _add(unet: torch.nn.Module, modulate: _Modulate) -> Attached:
+    if unet not in _attached:
+        modules: list[_Modulate] = []
+
+        def hook(_: torch.nn.Module, arguments: Any, named: Any, output: Any) -> Any:
+            sample, timestep = (
+                named[name] if name in named else arguments[place] for place, name in enumerate(("sample", "timestep"))
+            )
+            e = output[0]
+            sample = sample[:, : e.shape[1]]  # an inpainting model reads more
+            modulated = [one(sample, e, timestep) for one in modules]
+            result = modulated[0] if len(modulated) == 1 else e + sum(one - e for one in modulated)
+            return (result, *output[1:]) if isinstance(output, tuple) else dataclasses.replace(output, sample=result)
+
+        _attached[unet] = modules, unet.register_forward_hook(hook, with_kwargs=True)
+    _attached[unet][0].append(modulate)
+    return Attached(unet, modulate)
+
+
 def attach(
     unet: torch.nn.Module,
     modulator: Union[Modulator, library.Modulator],
@@ -207,41 +270,44 @@ def attach(
     weight: float = 1.0,
     model: Optional[Model] = None,
     guided: bool = False,
-) -> torch.utils.hooks.RemovableHandle:
-    """Let a module modulate what a diffusers UNet predicts, in any pipeline or loop, until the handle that is returned
-    is removed: by its `remove`, or at the end of a `with` block.
+) -> Attached:
+    """Let a module modulate what a diffusers UNet predicts, in any pipeline or loop, until what is returned is removed:
+    by its `remove`, or at the end of a `with` block. What several correct is added, as in `mcm.Session`.
 
     modulator: a torch network, `Modulator`; or an `mcm.Modulator`, and the same base as `model`: libmcm does the work
     then. conditions, weight: as for `Modulator.forward`. guided: for classifier-free guidance, where pipelines predict
     without and with the prompt in one batch; the second half alone is modulated, as by `mcm.Session` with
-    modulate="conditional".
-    Raises InvalidArgument without a model that is needed, and IncompatibleError if it is another than the module's; the
-    UNet's calls raise what the module does.
+    modulate="conditional". Without it both halves are modulated, before guidance.
+    Raises InvalidArgument without a model that is needed, and IncompatibleError if it is another than the module's or a
+    modality is unknown; the UNet's calls raise what the module does, and StateError if it is to be guided and is not.
     """
+    if not isinstance(modulator, (Modulator, library.Modulator)):
+        raise TypeError(f"modulator is {type(modulator).__name__}, expected a Modulator of mcm.diffusers or of mcm")
     if isinstance(modulator, library.Modulator):
         if model is None:
             raise InvalidArgument("an mcm.Modulator is given without a model, expected the mcm.Model that it modulates")
         modulator.check(model)
+    _check_names(modulator.modalities, conditions)
 
-    def modulate(sample: torch.Tensor, prediction: torch.Tensor, timestep: Any) -> torch.Tensor:
+    def whole(sample: torch.Tensor, prediction: torch.Tensor, timestep: Any) -> torch.Tensor:
         if isinstance(modulator, library.Modulator) and model is not None:
             return _through_library(modulator, model, sample, prediction, timestep, conditions, weight)
         return modulator(sample, prediction, timestep, conditions, weight)  # type: ignore[operator, no-any-return]
 
-    def hook(_: torch.nn.Module, arguments: Any, named: Any, output: Any) -> Any:
-        sample, timestep = (
-            named[name] if name in named else arguments[place] for place, name in enumerate(("sample", "timestep"))
-        )
-        prediction = output[0]
-        sample = sample[:, : prediction.shape[1]]  # an inpainting model reads more
-        if guided:
-            unled, led = prediction.chunk(2)
-            steps = timestep.chunk(2)[1] if torch.is_tensor(timestep) and timestep.ndim else timestep
-            result = torch.cat([unled, modulate(sample.chunk(2)[1], led, steps)])
-        else:
-            result = modulate(sample, prediction, timestep)
-        if isinstance(output, tuple):
-            return (result, *output[1:])
-        return dataclasses.replace(output, sample=result)
+    def half(sample: torch.Tensor, prediction: torch.Tensor, timestep: Any) -> torch.Tensor:
+        if len(sample) % 2 or not torch.equal(*sample.chunk(2)):
+            raise StateError(
+                "guided, but the batch is not each sample without and with the prompt: is guidance_scale above 1?"
+            )
+        unled, led = prediction.chunk(2)
+        is_list = torch.is_tensor(timestep) and timestep.ndim and len(timestep) == len(sample)
+        return torch.cat([unled, whole(sample.chunk(2)[1], led, timestep.chunk(2)[1] if is_list else timestep)])
 
-    return unet.register_forward_hook(hook, with_kwargs=True)
+    return _add(unet, half if guided else whole)
+
+
+def _check_names(modalities: Sequence[library.Modality], conditions: Mapping[str, ImagesLike]) -> None:
+    names = [modality.name for modality in modalities]
+    for name in conditions:
+        if name not in names:
+            raise IncompatibleError(f"the module has no modality '{name}', expected one of {', '.join(names)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ctypes import byref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional, TypedDict
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from ._native import Handle, Owner, lib
 from .errors import InvalidArgument, SizeError
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .prompt import Prompt
 
 PREDICTION_TYPES = {
@@ -86,6 +88,18 @@ def memory_from(struct: native.Memory) -> Memory:
     return Memory(threads=struct.threads, weights=struct.weights, cache=struct.cache, arena=struct.arena)
 
 
+class ModelOptions(TypedDict, total=False):
+    """Options of `Model.open`; each may be left out."""
+
+    threads: int
+    cache_bytes: int
+    variant: Optional[str]
+    tokenizer: Optional[PathLike]
+    prediction_type: Optional[str]
+    int8_weights: bool
+    on_demand: bool
+
+
 def model_options(
     threads: int = 0,
     cache_bytes: int = 0,
@@ -130,7 +144,7 @@ class Model(Owner):
         self.info = ModelInfo(**values)
 
     @classmethod
-    def open(cls, path: PathLike, **options: Any) -> Model:
+    def open(cls, path: PathLike, **options: Unpack[ModelOptions]) -> Model:
         """Open a diffusers model folder (model_index.json and a folder for each component; safetensors weights), or a
         .safetensors file in the layout in which Stable Diffusion 1.x, 2.x and XL and latent diffusion are handed round.
 
@@ -152,7 +166,7 @@ class Model(Owner):
         return cls(handle)
 
     @classmethod
-    def from_files(cls, files: Mapping[str, BytesLike], **options: Any) -> Model:
+    def from_files(cls, files: Mapping[str, BytesLike], **options: Unpack[ModelOptions]) -> Model:
         """Open a model whose files lie in memory: path inside the folder, e.g. "unet/config.json", to content; or
         a single .safetensors file.
 

@@ -131,7 +131,7 @@ class Modulator(Owner):
             t.ctypes.data,
             given,
             len(given.images),
-            weight,
+            convert.real("weight", weight),
             modulated.ctypes.data,
         )
         return modulated

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from . import _convert as convert
 from ._convert import ByteArray, PathLike
 from ._images import Images, ImagesLike
-from .errors import InvalidArgument, SizeError
+from .errors import InvalidArgument, IOFailure, SizeError
 from .png import write_png
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def loss_curves(history: TrainHistory, path_or_axes: Any = None) -> Any:
     are returned.
 
     path_or_axes: the path of an image file to write, or axes to draw into; None: into a new pyplot figure.
-    Raises ImportError without matplotlib.
+    Raises ImportError without matplotlib, and IOFailure.
     """
     try:
         figures = import_module("matplotlib.figure")
@@ -96,5 +96,8 @@ def loss_curves(history: TrainHistory, path_or_axes: Any = None) -> Any:
     axes.set_xlabel("step")
     axes.legend()
     if is_path:
-        axes.figure.savefig(path_or_axes)
+        try:
+            axes.figure.savefig(path_or_axes)
+        except OSError as error:
+            raise IOFailure(f"{os.fspath(path_or_axes)}: {error.strerror}") from error
     return axes

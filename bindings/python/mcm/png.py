@@ -8,6 +8,7 @@ import numpy as np
 from . import _convert as convert
 from ._convert import ArrayLike, ByteArray, PathLike
 from ._native import lib
+from .errors import InvalidArgument
 
 
 def read_png(path: PathLike) -> ByteArray:
@@ -29,4 +30,6 @@ def write_png(path: PathLike, image: ArrayLike) -> None:
     Raises InvalidArgument, SizeError, IOFailure.
     """
     pixels = convert.pixels(image)
+    if pixels.dtype != np.uint8:
+        raise InvalidArgument(f"an image has numbers of kind {convert.numbers('an image', image).dtype}, expected uint8")
     lib.mcm_png_write(convert.path(path), byref(convert.image(pixels)))

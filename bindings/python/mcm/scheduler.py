@@ -79,9 +79,9 @@ class Scheduler(Owner):
     ) -> None:
         base = Model._handle_of("model", model)
         handle = Handle(lib.mcm_scheduler_free)
-        number = convert.u32("steps", steps or 0)
+        number = convert.positive("steps", steps)
         text = options_text(options)
-        lib.mcm_scheduler_create_with_options(base, kind_number(kind), number, eta, text, byref(handle))
+        lib.mcm_scheduler_create_with_options(base, kind_number(kind), number, convert.real("eta", eta), text, byref(handle))
         super().__init__(handle)
         info = native.SchedulerInfo()
         lib.mcm_scheduler_get_info(handle, byref(info))

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes import byref, c_uint32, c_uint64
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypedDict, Union
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _convert as convert
 from . import _native as native
@@ -22,7 +23,10 @@ from .modulator import Modulator
 from .prompt import Prompt
 from .scheduler import OptionsLike, kind_number, options_text
 
-SeedsLike = Union[int, Sequence[int]]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+SeedsLike = Union[int, Sequence[int], "npt.NDArray[np.integer[Any]]"]
 PromptLike = Union[str, Sequence[str], Prompt]
 ProgressLike = Union[bool, Callable[["Step"], object], None]
 """None, True or False, for a bar; or a function of each step that is done."""
@@ -30,8 +34,34 @@ MODULATE = {"guided": native.MODULATE_GUIDED, "conditional": native.MODULATE_CON
 
 
 def _seed_list(seeds: SeedsLike) -> list[int]:
+    if isinstance(seeds, (float, str)):
+        raise InvalidArgument(f"seed is {seeds!r}, expected an integer, or one per image")
     values = [seeds] if isinstance(seeds, (int, np.integer)) else seeds
     return [convert.u64("seed", seed) for seed in values]
+
+
+class SessionOptions(TypedDict, total=False):
+    """Options of a `Session`, for `generate`; each may be left out."""
+
+    width: Optional[int]
+    height: Optional[int]
+    scheduler: str
+    steps: Optional[int]
+    eta: float
+    scheduler_options: Optional[OptionsLike]
+    strength: float
+    guidance_scale: Optional[float]
+    guidance_rescale: float
+    modulate: str
+    guidance_passes: int
+    tile_above: int
+
+
+def attach_options(weight: float, begin: float, end: float, other_base: bool = False) -> native.AttachOptions:
+    return native.AttachOptions(
+        weight=convert.real("weight", weight), begin=convert.real("begin", begin), end=convert.real("end", end),
+        other_base=other_base,
+    )
 
 
 class Session(Owner):
@@ -82,20 +112,20 @@ class Session(Owner):
             raise InvalidArgument(f"modulate is {modulate!r}, expected {' or '.join(map(repr, MODULATE))}")
         if guidance_passes not in (0, 1, 2):
             raise InvalidArgument(f"guidance_passes is {guidance_passes!r}, expected 0, 1 or 2")
-        if guidance_scale is not None and not guidance_scale >= 0:
+        if guidance_scale is not None and not convert.real("guidance_scale", guidance_scale) >= 0:
             raise InvalidArgument(f"guidance_scale is {guidance_scale}, expected a number >= 0")
         options = native.SessionOptions(
             batch=convert.u32("batch", batch),
-            width=convert.u32("width", width or 0),
-            height=convert.u32("height", height or 0),
+            width=convert.positive("width", width),
+            height=convert.positive("height", height),
             scheduler=kind_number(scheduler),
-            steps=convert.u32("steps", steps or 0),
-            eta=eta,
+            steps=convert.positive("steps", steps),
+            eta=convert.real("eta", eta),
             scheduler_options=options_text(scheduler_options),
-            strength=strength,
+            strength=convert.real("strength", strength),
             # To the library 0 is the default, and all up to 1 are the same.
             guidance_scale=0.0 if guidance_scale is None else max(guidance_scale, 1.0),
-            guidance_rescale=guidance_rescale,
+            guidance_rescale=convert.real("guidance_rescale", guidance_rescale),
             modulate=MODULATE[modulate],
             guidance_passes=guidance_passes,
             tile_above=convert.u32("tile_above", tile_above),
@@ -107,6 +137,7 @@ class Session(Owner):
         self.shape = (state.batch, state.channels, state.height, state.width)
         self.image_shape = (state.image_height, state.image_width, state.image_channels)
         self._model = model
+        self._runs = 0
         self.steps = state.steps
 
     def _state(self) -> native.SessionState:
@@ -143,6 +174,7 @@ class Session(Owner):
         """
         values = _seed_list(seeds)
         lib.mcm_session_seed(self._handle, (c_uint64 * len(values))(*values), len(values))
+        self._runs += 1
 
     def set_prompt(self, prompt: PromptLike, negative: Optional[PromptLike] = None) -> None:
         """What a model that reads a text is told, and with guidance what it is led away from: a text, one per image, or
@@ -200,7 +232,7 @@ class Session(Owner):
         conditions: as for `Attachment.set_condition`, by modality. other_base: accept a module that was trained on
         a base with another fingerprint. Allowed between steps. Raises IncompatibleError, InvalidArgument.
         """
-        options = native.AttachOptions(weight=weight, begin=begin, end=end, other_base=other_base)
+        options = attach_options(weight, begin, end, other_base)
         number = c_uint32()
         module = Modulator._handle_of("modulator", modulator)
         lib.mcm_session_attach(self._handle, module, byref(options), byref(number))
@@ -229,7 +261,7 @@ class Session(Owner):
         guess_mode.
         Raises IncompatibleError, InvalidArgument, SizeError.
         """
-        options = native.AttachOptions(weight=weight, begin=begin, end=end)
+        options = attach_options(weight, begin, end)
         number = c_uint32()
         views, network = Images(images), ControlNet._handle_of("controlnet", controlnet)
         lib.mcm_session_attach_controlnet(
@@ -239,9 +271,10 @@ class Session(Owner):
 
     def step(self) -> Step:
         """Do one step. Raises StateError before seeding and past the end."""
-        before = self._state()
-        lib.mcm_session_step(self._handle)
-        return Step(self, before.step + 1, before.steps, before.timestep)
+        with self._handle.lock:
+            before = self._state()
+            lib.mcm_session_step(self._handle)
+            return Step(self, before.step + 1, before.steps, before.timestep)
 
     def __iter__(self) -> Iterator[Step]:
         while not self.done:
@@ -318,6 +351,7 @@ class Step:
 
     def __init__(self, session: Session, step: int, steps: int, timestep: int) -> None:
         self._session = session
+        self._run = session._runs
         self.step = step
         self.steps = steps
         self.timestep = timestep
@@ -326,6 +360,8 @@ class Step:
         return f"Step(step={self.step}, steps={self.steps}, timestep={self.timestep})"
 
     def _current(self) -> Session:
+        if self._run != self._session._runs:
+            raise StateError(f"step {self.step} has passed, the session was seeded again")
         done = self._session.steps_done
         if done != self.step:
             raise StateError(f"step {self.step} has passed, {done} are done")
@@ -352,7 +388,7 @@ class Attachment:
     def __init__(self, session: Session, number: int, weight: float, window: tuple[float, float]) -> None:
         self._session = session
         self._number: Optional[int] = number
-        self._weight = weight
+        self._weight = float(weight)
         self._window = window
 
     @property
@@ -368,8 +404,8 @@ class Attachment:
 
     @weight.setter
     def weight(self, weight: float) -> None:
-        lib.mcm_session_set_weight(self._session._handle, self._id, weight)
-        self._weight = weight
+        lib.mcm_session_set_weight(self._session._handle, self._id, convert.real("weight", weight))
+        self._weight = float(weight)
 
     @property
     def window(self) -> tuple[float, float]:
@@ -378,7 +414,7 @@ class Attachment:
 
     @window.setter
     def window(self, window: tuple[float, float]) -> None:
-        begin, end = window
+        begin, end = (convert.real("window", share) for share in window)
         lib.mcm_session_set_window(self._session._handle, self._id, begin, end)
         self._window = (begin, end)
 
@@ -431,7 +467,7 @@ def generate(
     batch: Optional[int] = None,
     class_input: Optional[ArrayLike] = None,
     progress: ProgressLike = None,
-    **options: Any,
+    **options: Unpack[SessionOptions],
 ) -> ByteArray:
     """Sample a batch in one call: uint8, (batch, height, width) or (batch, height, width, channels).
 
@@ -439,7 +475,11 @@ def generate(
     for `Session`, `Session.set_prompt`, `Session.set_image`, `Session.set_mask`, `Session.seed`,
     `Session.set_class_input` and `Session.run`; errors too.
     """
-    size = len(_seed_list(seeds)) if batch is None else batch
+    wrong = next((one for one in conditionings if not isinstance(one, Conditioning)), None)
+    if wrong is not None:
+        raise TypeError(f"generate() is given {type(wrong).__name__}, expected a Conditioning")
+    seeds = _seed_list(seeds)
+    size = len(seeds) if batch is None else batch
     with Session(model, size, **options) as session:
         if class_input is not None:
             session.set_class_input(class_input)

@@ -14,6 +14,7 @@ from . import _native as native
 from ._callback import Callback
 from ._convert import PathLike
 from ._native import lib
+from ._safetensors import check_writable
 from ._progress import Bar, HeldInterrupt
 from .dataset import Bank, Dataset
 from .errors import Cancelled, InvalidArgument
@@ -100,8 +101,8 @@ def train(
     terminal, True or False to decide. callback: called with the report after each step; it may save, sample or change
     the trainer, and stops the run by raising anything.
 
-    After Ctrl-C the step that is running is finished and the trainer saved before KeyboardInterrupt is raised; a second
-    Ctrl-C does not wait. It is saved too when `callback` raises. `Trainer.resume` goes on from there.
+    After Ctrl-C the step that is running is finished and the trainer saved before KeyboardInterrupt is raised; after a
+    second one it is raised when that step is done. It is saved too when `callback` raises. `Trainer.resume` goes on from there.
     Raises what `Trainer.step_dataset` and `Trainer.save` do; the trainer is then as after the last step, and not saved:
     a run that has diverged leaves the file of before.
     """
@@ -112,6 +113,8 @@ def train(
         batch=convert.u32("batch", batch), accumulate=convert.u32("accumulate", accumulate), until_step=until_step
     )
     interval = convert.u32("save_every", save_every)
+    if save is not None:
+        check_writable(save)
     reports: list[TrainReport] = []
     done, saved = trainer.state.step, -1
     total = until_step or trainer.state.total_steps or None

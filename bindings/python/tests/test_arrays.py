@@ -186,6 +186,21 @@ def test_output(model, modulator, x):
     assert np.array_equal(out, followed)
 
 
+def test_pillow_modes(model, tmp_path):
+    """Numbers that mean neither grey nor red, green and blue are not taken for such."""
+    pillow = pytest.importorskip("PIL.Image")
+    image = pillow.new("RGB", (28, 28), (200, 100, 50))
+    for mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        with pytest.raises(mcm.InvalidArgument, match=f"its mode is {mode}, convert it to RGB"):
+            mcm.write_png(tmp_path / "x.png", image.convert("RGB").convert(mode) if mode != "LAB" else pillow.new(mode, (2, 2)))
+        with pytest.raises(mcm.InvalidArgument, match=mode):
+            model.encode(pillow.new(mode, (28, 28)))
+    for mode in ("L", "RGB", "RGBA"):
+        mcm.write_png(tmp_path / "x.png", image.convert(mode))
+    with pytest.raises(mcm.InvalidArgument, match="numbers of kind bool, expected uint8"):
+        mcm.write_png(tmp_path / "x.png", image.convert("1"))
+
+
 def test_wrong_output(model, modulator, x):
     for out, error, found in (
         (np.empty((2, 1, 28, 27), np.float32), mcm.SizeError, "expected \\(2, 1, 28, 28\\)"),

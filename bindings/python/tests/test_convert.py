@@ -50,6 +50,70 @@ def test_files(tmp_path, content):
     check(tmp_path / "model.safetensors")
 
 
+def test_dictionaries(tmp_path):
+    """Where tensors lie deeper, the caller says where."""
+    file, out = tmp_path / "run.pt", tmp_path / "out"
+    torch.save({"model": TENSORS, "ema": TENSORS, "step": torch.zeros(1), "options": {"lr": 1.0}}, file)
+    with pytest.raises(mcm.FormatError, match="run.pt: has tensors in 'model', 'ema', expected one .* by --key"):
+        convert.convert_file(file, out)
+    with pytest.raises(mcm.FormatError, match="has no 'net', expected one of its dictionaries: 'model', 'ema', 'options'"):
+        convert.convert_file(file, out, "net")
+    with pytest.raises(mcm.FormatError, match="options: holds no tensors"):
+        convert.convert_file(file, out, "options")
+    assert not out.exists()
+    done = run(file, out, "--key", "model")
+    assert done.returncode == 0 and done.stderr == ""
+    check(out)
+
+
+@pytest.mark.parametrize("name, tensor", [
+    (1, torch.zeros(1)), ("__metadata__", torch.zeros(1)), ("s", torch.eye(2).to_sparse()), ("m", torch.empty(2, device="meta")),
+])
+def test_tensors_that_files_cannot_hold(tmp_path, name, tensor):
+    torch.save({"a": torch.ones(1), name: tensor}, tmp_path / "model.pt")
+    with pytest.raises(mcm.FormatError, match=repr(name)):
+        convert.convert_file(tmp_path / "model.pt", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_negated_views(tmp_path):
+    imaginary = torch.tensor([1 + 2j]).conj().imag  # -2, which lies as 2 in memory
+    convert.save({"a": imaginary}, tmp_path / "out")
+    assert np.frombuffer((tmp_path / "out").read_bytes()[-4:], np.float32) == [-2]
+
+
+def test_damaged_files(tmp_path):
+    torch.save(TENSORS, tmp_path / "model.pt")
+    data = (tmp_path / "model.pt").read_bytes()
+    (tmp_path / "model.pt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(mcm.FormatError, match="model.pt: is damaged, or no pickle file of torch"):
+        convert.convert_file(tmp_path / "model.pt", tmp_path / "out")
+
+
+def test_damaged_folders(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("model.bin", "pytorch_model.bin"):
+        torch.save(TENSORS, folder / name)
+    done = run(folder, tmp_path / "out")
+    assert done.returncode == 1 and "expected one of them" in done.stderr and done.stderr.count("\n") == 1
+    (folder / "model.bin").unlink()
+    for text in ("{", "[]", "{}", '{"weight_map": 3}'):
+        (folder / "pytorch_model.bin.index.json").write_text(text)
+        done = run(folder, tmp_path / "out")
+        assert done.returncode == 1 and "is no index" in done.stderr and done.stderr.count("\n") == 1
+    (folder / "pytorch_model.bin.index.json").unlink()
+    torch.save(Evil(), folder / "rng_state.pth")  # of a training program
+    (folder / "loop").symlink_to(folder)
+    done = run(folder, tmp_path / "out")
+    assert done.returncode == 0 and done.stderr.startswith("note: left out: ") and "rng_state.pth" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.safetensors"]
+    (folder / "loop").unlink()
+    (folder / "model_index.json").write_text("{}")
+    done = run(folder, folder)
+    assert done.returncode == 1 and "model_index.json" in done.stderr and "None" not in done.stderr
+
+
 def test_old_files(tmp_path):
     torch.save(TENSORS, tmp_path / "model.bin", _use_new_zipfile_serialization=False)
     done = run(tmp_path / "model.bin", tmp_path / "model.safetensors")

@@ -103,6 +103,48 @@ def test_save(network, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("batch, size, timestep, weight, found", [
+    (1, 30, 5, 1, "1 samples of 30 x 30, expected .* multiples of 4"), (0, 28, 5, 1, "0 samples"),
+    (2, 28, [5, 5, 5], 1, r"timestep has shape \(3,\), expected \(\) or \(2,\)"), (1, 28, 5, float("nan"), "weight is nan"),
+])
+def test_wrong_calls(network, batch, size, timestep, weight, found):
+    x = torch.zeros(batch, 1, size, size)
+    with pytest.raises((mcm.SizeError, mcm.InvalidArgument), match=found):
+        network(x, x, torch.tensor(timestep), {}, weight)
+
+
+def test_wrong_attachments(pipeline, network, x):
+    with pytest.raises(TypeError, match="modulator is str, expected a Modulator of mcm.diffusers or of mcm"):
+        attach(pipeline.unet, str(MODULE), BOTH)
+    with pytest.raises(mcm.IncompatibleError, match="no modality 'depth'"):
+        attach(pipeline.unet, network, {"depth": SKETCH})
+    x = torch.from_numpy(x)
+    with attach(pipeline.unet, network, BOTH, guided=True), torch.no_grad():
+        for unguided in (x, x[:1], torch.cat([x, x[:1]])):
+            with pytest.raises(mcm.StateError, match="is guidance_scale above 1"):
+                pipeline.unet(unguided, 5)
+        twice = torch.cat([x, x])
+        one = pipeline.unet(twice, torch.tensor([5])).sample  # one timestep for all
+        assert torch.equal(one, pipeline.unet(twice, torch.full([4], 5)).sample)
+
+
+def test_several(pipeline, network, modulator, model):
+    """What several correct is added, as in a session, in any order; each can be removed by itself."""
+    halves = [mcm.Conditioning(modulator, {name: BOTH[name]}, 0.5) for name in BOTH]
+    expected = mcm.generate(model, *halves, seeds=[3], scheduler="ddim", steps=10)
+    plain = draw(pipeline, [3])
+    first = attach(pipeline.unet, network, {"sketch": SKETCH}, 0.5)
+    second = attach(pipeline.unet, modulator, {"segmentation": SEGMENTATION}, 0.5, model=model)
+    assert close(255 * draw(pipeline, [3]), expected, 0.51)
+    first.remove()
+    first.remove()
+    with attach(pipeline.unet, network, {"sketch": SKETCH}, 0.5):
+        assert close(255 * draw(pipeline, [3]), expected, 0.51)
+    alone = draw(pipeline, [3])
+    second.remove()
+    assert not close(alone, plain, 0.1) and np.array_equal(draw(pipeline, [3]), plain)
+
+
 def test_gradients(network):
     x = torch.randn(1, 1, 28, 28, requires_grad=True)
     network(x, x, 5, {"sketch": SKETCH}).sum().backward()
@@ -145,7 +187,7 @@ def test_loop(pipeline, network, modulator, model):
 
 def test_guided(pipeline, network):
     """Of a batch without and with the prompt only the second half is modulated."""
-    x, t = torch.randn(4, 1, 28, 28), torch.tensor([500, 600, 500, 600])
+    x, t = torch.randn(2, 1, 28, 28).repeat(2, 1, 1, 1), torch.tensor([500, 600, 500, 600])
     with torch.no_grad():
         plain = pipeline.unet(x, t).sample
         with attach(pipeline.unet, network, BOTH, guided=True):

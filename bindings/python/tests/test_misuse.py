@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import mcm
 import numpy as np
@@ -39,6 +40,52 @@ def test_objects_have_one_owner(model, take):
         take(session)
     with pytest.raises(TypeError, match="freed once"):
         take(model._native)
+
+
+@pytest.mark.parametrize("kind, makers", [
+    (mcm.Model, "Model.open(...) or Model.from_files(...)"), (mcm.Modulator, "Modulator.open(...) or"),
+    (mcm.Prompt, "Prompt.encode(...) or"), (mcm.ControlNet, "ControlNet.open(...) instead"),
+])
+def test_constructors_that_are_not_for_callers(kind, makers):
+    for given in ("path", b"path", 1, None, SKETCH):
+        with pytest.raises(TypeError, match=re.escape(f"{kind.__name__}() is given {type(given).__name__}, expected {makers}")):
+            kind(given)
+
+
+def test_texts_for_numbers(model, modulator):
+    for options in (dict(eta="a"), dict(strength="1"), dict(guidance_scale="7"), dict(guidance_rescale=[])):
+        with pytest.raises(mcm.InvalidArgument, match=f"{next(iter(options))} is .*, expected a number"):
+            mcm.Session(model, **options)
+    with pytest.raises(mcm.InvalidArgument, match="eta is 'a', expected a number"):
+        mcm.Scheduler(model, "ddim", eta="a")
+    with pytest.raises(mcm.InvalidArgument, match="weight is 'a', expected a number"):
+        modulator.modulate(model, X, X, 1, {}, weight="a")
+    with mcm.Session(model) as session:
+        with pytest.raises(mcm.InvalidArgument, match="begin is '0', expected a number"):
+            session.attach(modulator, begin="0")
+        attachment = session.attach(modulator, weight=np.float32(1))
+        with pytest.raises(mcm.InvalidArgument, match="weight is None, expected a number"):
+            attachment.weight = None
+        with pytest.raises(mcm.InvalidArgument, match="window is 'a', expected a number"):
+            attachment.window = "ab"
+
+
+def test_numbers_that_mean_the_default(model):
+    for name in ("steps", "width", "height"):
+        with pytest.raises(mcm.InvalidArgument, match=f"{name} is 0, expected at least 1, or None"):
+            mcm.Session(model, **{name: 0})
+    with pytest.raises(mcm.InvalidArgument, match="steps is 0"):
+        mcm.Scheduler(model, steps=0)
+
+
+def test_other_kinds_of_arguments(model, modulator):
+    with pytest.raises(TypeError, match="conditions is list, expected a mapping"):
+        modulator.modulate(model, X, X, 1, [SKETCH])
+    with pytest.raises(TypeError, match="given dict, expected a Conditioning"):
+        mcm.generate(model, {"sketch": SKETCH})
+    for seed in (1.5, "1"):
+        with pytest.raises(mcm.InvalidArgument, match="seed is .*, expected an integer"):
+            mcm.generate(model, seeds=seed)
 
 
 def test_options_that_c_would_not_see(model):

@@ -174,6 +174,22 @@ def test_editing(model):
             run.x = np.full(run.shape, np.nan)
 
 
+def test_a_step_is_of_its_run(model):
+    with mcm.Session(model, scheduler="ddim", steps=3) as session:
+        session.seed(1)
+        first = session.step()
+        session.seed(2)
+        session.step()
+        with pytest.raises(mcm.StateError, match="step 1 has passed, the session was seeded again"):
+            first.x
+
+
+def test_seeds_of_any_kind(model):
+    expected = mcm.generate(model, seeds=[1, 2], steps=2)
+    for seeds in (np.array([1, 2]), (seed for seed in (1, 2)), range(1, 3)):
+        assert np.array_equal(mcm.generate(model, seeds=seeds, steps=2), expected)
+
+
 def test_states(model, modulator):
     with session(model) as run:
         for call in (run.step, run.run, lambda: list(run), run.result, lambda: run.x0):

@@ -1,6 +1,7 @@
 """What a run shows: progress bars and plots."""
 from __future__ import annotations
 
+import io
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -31,9 +32,10 @@ class Terminal:
             def close(self):
                 log.append("closed")
 
-        module = ModuleType("tqdm")
+        module = ModuleType("tqdm.auto")
         module.tqdm = Bar
-        monkeypatch.setitem(sys.modules, "tqdm", module)
+        monkeypatch.setitem(sys.modules, "tqdm", ModuleType("tqdm"))
+        monkeypatch.setitem(sys.modules, "tqdm.auto", module)
         monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: True, write=len, flush=int))
 
 
@@ -58,13 +60,17 @@ def test_progress_bar(model, trainer, dataset, tmp_path, monkeypatch):
     with mcm.Trainer.resume(model, tmp_path / "t") as resumed, pytest.raises(Stop):
         mcm.train(resumed, dataset, batch=2, callback=stop)
     assert terminal.log == [(1, 5, "steps"), ("loss", "base"), 2, "closed"]
-    monkeypatch.setattr(sys, "stderr", None)
-    mcm.train(trainer, dataset, batch=2, steps=4)
+    closed = io.StringIO()
+    closed.close()
+    for step, stderr in enumerate((None, closed, object()), 4):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        mcm.train(trainer, dataset, batch=2, steps=step)
 
 
 def test_progress_without_tqdm(trainer, dataset, monkeypatch):
     Terminal(monkeypatch)
-    monkeypatch.setitem(sys.modules, "tqdm", None)  # import fails
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)  # import fails
     assert len(mcm.train(trainer, dataset, batch=2, steps=1)) == 1
     with pytest.raises(ImportError, match="pip install tqdm"):
         mcm.train(trainer, dataset, batch=2, steps=2, progress=True)
@@ -82,6 +88,8 @@ def test_plot(trainer, dataset, tmp_path):
     axes = Figure().subplots()
     assert history.plot(axes) is axes and len(axes.lines) == 2 and list(axes.lines[0].get_xdata()) == [1, 2, 3, 4, 5]
     assert len(history.plot().lines) == 2
+    with pytest.raises(mcm.IOFailure, match="no/loss.png: No such file"):
+        history.plot(tmp_path / "no" / "loss.png")
 
 
 def test_plot_without_matplotlib(trainer, dataset, monkeypatch):
