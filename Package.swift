@@ -37,6 +37,7 @@ let commandLine: [Target] =
             linkerSettings: [
                 .unsafeFlags([
                     "-static-stdlib", "-use-ld=lld", "-Xlinker", "--gc-sections", "-Xlinker", "--as-needed",
+                    "-Xlinker", "-znow",
                     // What ArgumentParser's FoundationEssentials is made of.
                     "-l_FoundationCollections", "-l_FoundationCShims",
                 ])
@@ -76,7 +77,7 @@ let package = Package(
                 .unsafeFlags([
                     "-static-stdlib", "-use-ld=lld", "-Xlinker", "--version-script=\(root)/Sources/MCM/mcm.map",
                     "-Xlinker", "--gc-sections", "-Xlinker", "-soname=libmcm.so.1", "-Xlinker", "-znodelete",
-                    "-Xlinker", "--as-needed", "-Xlinker", "-zdefs",
+                    "-Xlinker", "--as-needed", "-Xlinker", "-zdefs", "-Xlinker", "-znow",
                 ])
             ]),
         .target(

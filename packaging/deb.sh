@@ -12,6 +12,10 @@ if ! dpkg-checkbuilddeps 2>/dev/null; then
     echo "Installing: what debian/control says is needed"
     sudo=
     [ "$(id -u)" = 0 ] || sudo=sudo
+    if [ -n "$sudo" ] && ! command -v sudo >/dev/null; then
+        dpkg-checkbuilddeps || echo "error: these are missing, and only root may install them" >&2
+        exit 1
+    fi
     $sudo apt-get update -qq
     DEBIAN_FRONTEND=noninteractive $sudo apt-get build-dep -y -qq --no-install-recommends ./ >/dev/null
 fi

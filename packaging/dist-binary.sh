@@ -6,10 +6,11 @@ cd "$(dirname "$0")/.."
 name=libmcm-$1-linux-$(uname -m)
 rm -rf build/binary
 ${MAKE:-make} -s install DESTDIR="$PWD/build/binary" PREFIX="/$name" LIBDIR="/$name/lib"
-sed -i -e 's|^prefix=.*|prefix=${pcfiledir}/../..|' -e 's|^libdir=.*|libdir=${prefix}/lib|' \
+sed -i 's|^prefix=.*|prefix=${pcfiledir}/../..|' \
     "build/binary/$name/lib/pkgconfig/mcm.pc"
 mkdir -p dist
-tar -C build/binary --sort=name --owner=0 --group=0 --numeric-owner --mtime="@${SOURCE_DATE_EPOCH:-0}" -c "$name" |
+tar -C build/binary --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX \
+    --mtime="@${SOURCE_DATE_EPOCH:-0}" -c "$name" |
     gzip -9n > "dist/$name.tar.gz.part"
 mv "dist/$name.tar.gz.part" "dist/$name.tar.gz"
 echo "dist/$name.tar.gz"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# dist.sh VERSION: the sources of the last commit as dist/libmcm-VERSION.tar.gz, the same bytes each time. With the
-# sources of Swift packages that are needed, so that neither git nor a network is.
+# dist.sh VERSION: the sources of the last commit as dist/libmcm-VERSION.tar.gz, with the sources of the Swift packages
+# that are needed, so that neither git nor a network is. The same bytes for the same commits of all of them.
 set -eu
 cd "$(dirname "$0")/.."
 git rev-parse HEAD >/dev/null || { echo "error: sources are packed from a git repository, and this is none" >&2; exit 1; }
@@ -15,8 +15,12 @@ sed -n 's|.*\.package(url: "[^"]*/\([^"/]*\)".*|\1|p' "$work/$name/Package.swift
     sources=.build/checkouts/$package
     [ -e "$sources" ] || { echo "error: $sources is missing, run make first" >&2; exit 1; }
     mkdir -p "$work/$name/Dependencies"
-    cp -r "$sources" "$work/$name/Dependencies"
-    rm -rf "$work/$name/Dependencies/$package/.git"
+    if [ -e "$sources/.git" ]; then # without what was changed there
+        git -C "$sources" archive --prefix="$package/" HEAD | tar -C "$work/$name/Dependencies" -x
+        echo "with $package $(git -C "$sources" describe --tags --always)"
+    else
+        cp -r "$sources" "$work/$name/Dependencies"
+    fi
     sed -i "s|\.package(url: \"[^\"]*/$package\"[^)]*)|.package(path: \"Dependencies/$package\")|" \
         "$work/$name/Package.swift"
 done

@@ -23,6 +23,11 @@ bindings/rust/mcm/Cargo.toml|^version = "|"
 bindings/rust/mcm/Cargo.toml|^mcm-sys = .* version = "|"
 bindings/rust/mcm-sys/Cargo.toml|^version = "|"
 bindings/rust/mcm-sys/src/lib.rs|/// The same as text, "|"
+bindings/rust/mcm-sys/src/lib.rs|^pub const MCM_VERSION_MAJOR: u32 = |
+bindings/rust/mcm-sys/src/lib.rs|^pub const MCM_VERSION_MINOR: u32 = |
+bindings/rust/mcm-sys/src/lib.rs|^pub const MCM_VERSION_PATCH: u32 = |
+examples/cpp/CMakeLists.txt|^find_package(mcm | CONFIG
+docs/cpp.md|^find_package(mcm | CONFIG
 bindings/rust/Cargo.lock|^version = "|"
 packaging/debian/changelog|^libmcm (|-[0-9]*)
 CHANGELOG.md|^## |,.*
@@ -34,6 +39,7 @@ part() {
     case $2 in
     *MAJOR*) echo "$version" | cut -d. -f1 ;;
     *MINOR*) echo "$version" | cut -d. -f2 ;;
+    *find_package*) echo "$version" | cut -d. -f1,2 ;;
     *PATCH*) echo "$version" | cut -d. -f3 ;;
     *) echo "$version" ;;
     esac

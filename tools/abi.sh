@@ -43,7 +43,8 @@ describe() {
                 }
             }'
     } > "$work/stub.c"
-    gcc -std=c11 -g -fPIC -shared -nostdlib -o "$work/libmcm.so" "$work/stub.c" -Wl,-soname="$soname" \
+    # Without the name of a folder that is another each time.
+    gcc -std=c11 -g -fPIC -shared -nostdlib -fdebug-prefix-map="$work"=. -o "$work/libmcm.so" "$work/stub.c" -Wl,-soname="$soname" \
         -Wl,--version-script="$root/Sources/MCM/mcm.map"
     abidw --no-corpus-path --no-comp-dir-path --no-show-locs --type-id-style hash "$work/libmcm.so" > "$1"
 }

@@ -87,12 +87,19 @@ def items(comment: str) -> list[Item]:
 
 
 def fields(body: str) -> list[Row]:
-    rows = []
-    for declaration, comment in re.findall(r"([^;/]+;)\s*(?:/\*(.*?)\*/)?", body, re.S):
-        declaration = one_line(declaration)
-        base, names = re.match(r"((?:const )?\w+(?: \*const)?) (.*);", declaration).groups()
-        stars = re.match(r"\**", names)[0]
-        rows.append(Row(names.replace("*", ""), f"{base} {stars}".strip(), one_line(comment)))
+    """Those of one type may share a line. Anything else ends the program, so that the reference leaves nothing out."""
+    name = r"\**\w+(?:\[\w+\])?"
+    field = re.compile(rf"\s*((?:const )?\w+(?: \*const)?) ({name}(?:,\s+{name})*);[ ]*(?:/\*(.*?)\*/)?", re.S)
+    rows, position = [], 0
+    while body[position:].strip():
+        match = field.match(body, position)
+        stars = {re.match(r"\**", one)[0] for one in match[2].replace(",", " ").split()} if match else set()
+        if match is None or len(stars) != 1:
+            line = body[position:].strip().split("\n")[0]
+            sys.exit(f"include/mcm.h: {line!r} is no field that tools/reference.py knows")
+        names = one_line(match[2]).replace("*", "")
+        rows.append(Row(names, f"{match[1]} {stars.pop()}".strip(), one_line(match[3] or "")))
+        position = match.end()
     return rows
 
 

@@ -52,6 +52,8 @@ def options(command: dict) -> list[str]:
         text = escape(argument.get("abstract", ""))
         if argument.get("defaultValue"):
             text += " Default: " + escape(argument["defaultValue"]) + "."
+        if argument.get("allValues"):
+            text += " One of " + escape(", ".join(argument["allValues"])) + "."
         if argument["isRepeating"]:
             text += " May be given several times."
         lines += [".TP", title, text]
@@ -66,9 +68,12 @@ page = [f'.TH MCM 1 "" "libmcm {sys.argv[1]}" "User Commands"', ".SH NAME",
 for command in root["subcommands"]:
     if command["commandName"] == "help" or not command["shouldDisplay"]:
         continue
-    page += [f".SS mcm {command['commandName']}", escape(command["abstract"]), ".PP",
+    positional = [value(a) for a in command["arguments"] if a["kind"] == "positional"]
+    synopsis = [f"\\fBmcm {command['commandName']}\\fR", *positional, "[\\fIoption\\fR ...]"]
+    page += [f".SS mcm {command['commandName']}", " ".join(synopsis), ".PP", escape(command["abstract"]), ".PP",
              *(line for line in discussion(command.get("discussion", ""), "PP\n.B")),
              *options({"arguments": [a for a in command["arguments"]
                                      if a.get("valueName") not in ("version", "help")]})]
-page += [".SH SEE ALSO", "The library's documentation: docs/cli.md, docs/format.md."]
+page += [".SH SEE ALSO", "The library's documentation: docs/cli.md and docs/format.md of its sources, or of Debian's package "
+         "libmcm\\-dev in /usr/share/doc/libmcm\\-dev."]
 print("\n".join(page))

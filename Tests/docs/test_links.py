@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 import subprocess
 import unittest
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,11 +19,12 @@ def prose(text: str) -> str:
 
 def anchors(text: str) -> set[str]:
     """As GitHub makes them of headings, and those that the page sets."""
-    found = set(re.findall(r'<a id="([^"]+)"', text))
+    found, seen = set(re.findall(r'<a id="([^"]+)"', text)), Counter[str]()
     for heading in re.findall(r"^#+ +(.*?) *$", re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.M | re.S), re.M):
         heading = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading.replace("`", "").replace("\\", ""))
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        found.add(slug if slug not in found else f"{slug}-1")
+        seen[slug] += 1
+        found.add(slug if seen[slug] == 1 else f"{slug}-{seen[slug] - 1}")
     return found
 
 

@@ -49,22 +49,26 @@ probe() { # version found|missing
     quietly cmake -S "$work/probe" -B "$work/probe/build" -DCMAKE_PREFIX_PATH="$tree" \
         -DCMAKE_LIBRARY_ARCHITECTURE=x86_64-linux-gnu -DCMAKE_CXX_COMPILER_WORKS=1
     case $2 in
-    found) grep -q "found: 1 0.1.0" "$work/log" ;;
+    found) grep -q "found: 1 $version" "$work/log" ;;
     missing) grep -q "found: 0" "$work/log" ;;
     esac || { echo "find_package(mcm $1): expected $2"; cat "$work/log"; exit 1; }
 }
+version=$(sed -n 's/^VERSION *:= *//p' "$root/Makefile")
+minor=${version%.*}
+later=${minor%.*}.$((${minor#*.} + 1))
 probe "" found
-probe 0.1 found
-probe 0.1.0 found
-probe "0.1.0 EXACT" found
-probe 0.1.1 missing
-probe 0.2 missing
-probe 0.0 missing
-probe 1 missing
-probe "0.1...0.3" found
-probe "0.2...0.3" missing
+probe "$minor" found
+probe "$version" found
+probe "$version EXACT" found
+probe "$minor.99" missing
+probe "$later" missing
+[ "${minor%.*}" -gt 0 ] || probe 0.0 missing # before 1.0 minor versions differ
+probe $((${minor%.*} + 1)) missing
+probe "$minor...$later" found
+probe "$later...9" missing
+probe "$minor COMPONENTS cpp" missing
 rm "$tree/include/mcm.hpp"
-probe 0.1 missing
+probe "$minor" missing
 echo "find_package(mcm): passed"
 
 # Nothing is left behind.

@@ -105,7 +105,9 @@ TEST(each_field_of_training_arrives) {
 }
 
 TEST(versions_and_names) {
-    CHECK(mcm::version() == MCM_VERSION && std::string(mcm::version_string()) == "0.1.0");
+    CHECK(mcm::version() == MCM_VERSION && std::string(mcm::version_string()) ==
+          std::to_string(MCM_VERSION_MAJOR) + "." + std::to_string(MCM_VERSION_MINOR) + "." +
+              std::to_string(MCM_VERSION_PATCH));
     CHECK(std::string(mcm::name(mcm::Status::io)) == "MCM_ERROR_IO");
     CHECK(mcm::is_misuse(mcm::Status::state) && !mcm::is_misuse(mcm::Status::ok) && !mcm::is_misuse(mcm::Status::io));
     CHECK(mcm::is_environment(mcm::Status::cpu) && !mcm::is_environment(mcm::Status::cancelled));
