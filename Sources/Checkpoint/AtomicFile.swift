@@ -8,10 +8,7 @@ import Kernels
 public func writeAtomically(
     to path: String, _ content: (_ part: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
 ) throws {
-    let target = try replaceable(path)
-    let temporary = "\(target).\(getpid())-\(UInt32.random(in: 0 ... .max)).tmp"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw systemError(path) }
+    let (target, temporary, descriptor) = try openTemporary(for: path)
     defer { close(descriptor) }
     do {
         try content { try writeAll($0, to: descriptor, path) }
@@ -22,6 +19,21 @@ public func writeAtomically(
         unlink(temporary)
         throw error
     }
+}
+
+/// Throws what `writeAtomically` would at once, so that it is known before the work whose result is to be written.
+public func checkWritable(_ path: String) throws {
+    let (_, temporary, descriptor) = try openTemporary(for: path)
+    close(descriptor)
+    unlink(temporary)
+}
+
+private func openTemporary(for path: String) throws -> (target: String, temporary: String, descriptor: Int32) {
+    let target = try replaceable(path)
+    let temporary = "\(target).\(getpid())-\(UInt32.random(in: 0 ... .max)).tmp"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw systemError(path) }
+    return (target, temporary, descriptor)
 }
 
 /// Where a file is to be written for `path` to hold it: `path` itself, or what it is a link to.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Checkpoint
+import Glibc
 import LibMCM
 
 // What options are made of.
@@ -11,7 +12,9 @@ struct ModelArguments: ParsableArguments {
     var variant: String?
     @Option(help: "Folder of a tokenizer, for a model in one file.", completion: .directory)
     var tokenizer: String?
-    @Option(help: "What the model predicts, if its files do not say: epsilon, sample or v_prediction.")
+    @Option(
+        help: "What the model predicts, whatever its files say: epsilon, sample or v_prediction.",
+        completion: .list(["epsilon", "sample", "v_prediction"]))
     var prediction: String?
     @Flag(inversion: .prefixedNo, help: "Round large matrices to 8-bit integers: half the memory, other images.")
     var int8: Bool?
@@ -55,7 +58,7 @@ struct NamedFile: ExpressibleByArgument {
     }
 }
 
-/// FILE[:WEIGHT[:BEGIN-END]]; what does not read as numbers belongs to the file.
+/// FILE[:WEIGHT[:BEGIN-END]]; what does not read as numbers belongs to the file, if there is one. Empty: none.
 struct Weighted: ExpressibleByArgument {
     let path: String
     var weight: Float = 1
@@ -73,7 +76,9 @@ struct Weighted: ExpressibleByArgument {
             parts.removeLast()
         }
         path = parts.joined(separator: ":")
-        if path.isEmpty { return nil }
+        // A file that is there, behind it what is neither a weight nor a window.
+        if parts.count > 1, access(path, F_OK) != 0, access(parts[0], F_OK) == 0 { return nil }
+        if path.isEmpty, !argument.isEmpty { return nil }
     }
 
     private static func number(_ text: String) -> Float? {
@@ -95,12 +100,18 @@ struct Weighted: ExpressibleByArgument {
     }
 }
 
-/// FOLDER=IMAGE[:WEIGHT[:BEGIN-END]].
+/// FOLDER=IMAGE[:WEIGHT[:BEGIN-END]]. Empty: none.
 struct ControlArgument: ExpressibleByArgument {
-    let attachment: Recipe.Attachment
+    let attachment: Recipe.Attachment?
 
     init?(argument: String) {
-        guard let pair = NamedFile(argument: argument), let image = Weighted(argument: pair.path) else { return nil }
+        if argument.isEmpty {
+            attachment = nil
+            return
+        }
+        guard let pair = NamedFile(argument: argument), let image = Weighted(argument: pair.path),
+            !image.path.isEmpty
+        else { return nil }
         var attachment = image.attachment(image: image.path)
         attachment.file.path = pair.name
         self.attachment = attachment

@@ -58,19 +58,24 @@ struct Convert: ParsableCommand {
         }
         Interrupt.watch()
         var progress = Progress("example", of: set.count, isQuiet: quiet)
-        defer { progress.end() }
-        try set.encode(model, to: output) { done, _ in
-            progress.update(done)
-            return !Interrupt.isPending
+        do {
+            defer { progress.end() }
+            try set.encode(model, to: output) { done, _ in
+                progress.update(done)
+                return !Interrupt.isPending
+            }
         }
         try Console.print("\(output): \(set.count) examples")
     }
 
     private func round(to dtype: DType) throws {
         let file = try SafetensorsFile(path: input)
+        Interrupt.watch()
+        var kept = 0
         let tensors = try file.names.map { name in
             guard let info = file.info(name) else { throw MCMError(.format, "\(input): \(quoted(name)) is missing") }
             guard info.dtype.isReadable, info.dtype != dtype else {
+                kept += 1
                 return SafetensorsWriter.Tensor(name: name, shape: info.shape, dtype: info.dtype) { sink in
                     try file.withBytes(name, 0..<info.range.count, sink)
                 }
@@ -80,7 +85,8 @@ struct Convert: ParsableCommand {
             }
         }
         try SafetensorsWriter.write(tensors, metadata: file.metadata, to: output)
-        try Console.print("\(output): \(tensors.count) tensors")
+        try Console.print(
+            "\(output): \(tensors.count - kept) of \(tensors.count) tensors converted, the others as they were")
     }
 
     /// In parts, so that a large tensor takes no memory.
@@ -89,6 +95,7 @@ struct Convert: ParsableCommand {
         _ sink: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         for first in stride(from: 0, to: count, by: 65536) {
+            try Interrupt.check("in tensor \(quoted(name)), nothing is written")
             let values = (first..<min(first + 65536, count)).map { elements[$0] }
             if dtype == .f32 {
                 try values.withUnsafeBytes(sink)

@@ -160,15 +160,19 @@ struct Generate: ParsableCommand {
         recipe.hasWeights = promptWeights ?? recipe.hasWeights
         recipe.isChunked = promptChunks ?? recipe.isChunked
         recipe.classInput = classInput == nil ? recipe.classInput : classNumbers ?? []
-        if !module.isEmpty { recipe.modules = module.map { $0.attachment() } }
+        if !module.isEmpty { recipe.modules = module.filter { !$0.path.isEmpty }.map { $0.attachment() } }
         for one in condition { recipe.conditions[one.name] = Self.file(one.path) }
         recipe.otherBase = otherBase || recipe.otherBase
-        if !controlnet.isEmpty { recipe.controlnets = controlnet.map(\.attachment) }
+        if !controlnet.isEmpty { recipe.controlnets = controlnet.compactMap(\.attachment) }
         recipe.guess = guess ?? recipe.guess
         recipe.modulatesConditional = beforeGuidance ?? recipe.modulatesConditional
         if let image {
             recipe.image = Self.file(image)
-            (recipe.width, recipe.height) = (0, 0)  // as the image has it
+            if image.isEmpty {
+                (recipe.mask, recipe.strength) = (nil, 1)  // mean nothing without it
+            } else {
+                (recipe.width, recipe.height) = (0, 0)  // as the image has it
+            }
         }
         if let mask { recipe.mask = Self.file(mask) }
         recipe.strength = strength ?? recipe.strength
@@ -203,7 +207,12 @@ struct Generate: ParsableCommand {
             out.replacing("{seed}", with: "\(seed)").replacing("{index}", with: "\(index)")
         }
         for path in paths { try checkWritable(path, force: force) }
-        let drawing = try Drawing(recipe, threads: modelArguments.threads, onDemand: modelArguments.onDemand)
+        let drawing: Drawing
+        do {
+            drawing = try Drawing(recipe, threads: modelArguments.threads, onDemand: modelArguments.onDemand)
+        } catch let error as MCMError where error.kind == .invalidArgument && recipe == original {
+            throw MCMError(.format, "\(from ?? ""): recipe: \(error.message)")  // and not the command line
+        }
         if drawing.isTruncated {
             Console.say("note: the end of a prompt is left out, --prompt-chunks reads all of it")
         }

@@ -28,15 +28,34 @@ struct MCM: ParsableCommand {
         Console.open()
         do {
             if CommandLine.arguments.dropFirst().first != "doctor" { try Library.checkCPU() }
+            try checkArguments()
             var command = try parseAsRoot()
             try command.run()
         } catch let error as MCMError {
             fail(error.message, code: exitCode(error))
         } catch {
             let code = MCM.exitCode(for: error).rawValue
-            if code == 0 || error is ExitCode { MCM.exit(withError: error) }  // help, a version, a script
+            if code == 0 { printAndExit(MCM.fullMessage(for: error)) }  // help, a version, a script
             let text = MCM.message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
             fail(text + (code == 64 ? "; see mcm --help" : ""), code: code)
+        }
+    }
+
+    private static func printAndExit(_ text: String) -> Never {
+        do {
+            try Console.print(text)
+        } catch {
+            fail("\(error)", code: 1)
+        }
+        Glibc.exit(0)
+    }
+
+    /// An argument that is no text would come as another one.
+    private static func checkArguments() throws {
+        for i in 1..<max(1, Int(CommandLine.argc)) {
+            if let argument = CommandLine.unsafeArgv[i], String(validatingCString: argument) == nil {
+                throw ValidationError("Argument \(i) is not UTF-8: \(String(cString: argument))")
+            }
         }
     }
 
@@ -77,7 +96,11 @@ enum Console {
         if !write(text + "\n", to: STDOUT_FILENO) { throw systemError("standard output") }
     }
 
-    static var isTerminal: Bool { isatty(STDERR_FILENO) != 0 }
+    /// Whether standard error has lines that can be written over.
+    static var isTerminal: Bool {
+        guard isatty(STDERR_FILENO) != 0, let kind = getenv("TERM") else { return false }
+        return strcmp(kind, "dumb") != 0
+    }
 
     /// Of the terminal's lines.
     static var columns: Int {

@@ -34,8 +34,9 @@ struct Progress {
     }
 
     /// Leaves the line.
-    func end() {
+    mutating func end() {
         if !isQuiet, Console.isTerminal, first != nil { Console.error("\n") }
+        first = nil
     }
 
     private func show(_ done: Int, left: Double?, _ note: String) {

@@ -57,7 +57,9 @@ struct Train: ParsableCommand {
     var learningRate: Float?
     @Option(help: "Steps in which the learning rate rises. Default 200.")
     var warmup: Int?
-    @Option(help: "What errors count by the timestep: uniform, min_snr or noise. Default noise.")
+    @Option(
+        help: "What errors count by the timestep: uniform, min_snr or noise. Default noise.",
+        completion: .list(["uniform", "min_snr", "noise"]))
     var weighting: String?
     @Option(help: ArgumentHelp("Timesteps to train on, e.g. 200-1000; by default all.", valueName: "begin-end"))
     var timesteps: TimestepRange?
@@ -122,14 +124,27 @@ struct Train: ParsableCommand {
                     "loss \(short(Double(report.loss))), the model's own \(short(Double(report.baseLoss)))")
                 return !Interrupt.isPending
             }
-        } catch let error as MCMError where error.kind == .cancelled {
+        } catch let error as MCMError {
             progress.end()
-            throw MCMError(.cancelled, "\(error.message): saved in \(path), --resume goes on from there")
+            throw MCMError(error.kind, error.message + kept(trainer, after: error))
         }
         progress.end()
         try trainer.writeModule(to: out, averaged: true, half: half)
         if checkpoint == nil { unlink(path) }
         try Console.print("\(out): \(trainer.parameters.count) parameters after \(trainer.step) steps")
+    }
+
+    /// Keeps what was learned until a step failed, and says where; but not what has diverged, in place of what has not.
+    private func kept(_ trainer: Trainer, after error: MCMError) -> String {
+        let goesOn = "--resume goes on from there"
+        if error.kind == .cancelled { return ": saved in \(checkpointPath), \(goesOn)" }
+        if trainer.step == trainer.options.totalSteps, (try? trainer.writeModule(to: out, half: half)) != nil {
+            return ": the module is in \(out) nevertheless"
+        }
+        if error.kind != .state, trainer.step > 0, (try? trainer.save(to: checkpointPath)) != nil {
+            return ": step \(trainer.step) is saved in \(checkpointPath), \(goesOn)"
+        }
+        return access(checkpointPath, F_OK) == 0 ? ": an earlier step is in \(checkpointPath), \(goesOn)" : ""
     }
 
     private var checkpointPath: String { checkpoint ?? out + ".trainer" }
@@ -209,8 +224,8 @@ struct RecordBank: ParsableCommand {
         (options.count, options.batch, options.seed, options.timesteps) = (count, batch, seed, timesteps?.range)
         Interrupt.watch()
         var progress = Progress("record", of: count, isQuiet: quiet)
-        defer { progress.end() }
         do {
+            defer { progress.end() }
             try Bank.record(model, set, to: out, options) { done, _ in
                 progress.update(done)
                 return !Interrupt.isPending
@@ -225,14 +240,6 @@ struct RecordBank: ParsableCommand {
 /// Found out before the work, not after it.
 ///   way  what may be done about a file that exists
 func checkWritable(_ path: String, force: Bool, _ way: String = "--force to overwrite it") throws {
-    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-    guard access(folder, W_OK | X_OK) == 0 else { throw systemError(path) }
     if access(path, F_OK) == 0, !force { throw MCMError(.io, "\(path): exists, expected \(way)") }
-    let target = try replaceable(path)
-    // A name as long as that which the file has while it is written.
-    let probe = "\(target).\(getpid())-\(UInt32.max).tmp"
-    let descriptor = open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw systemError(path) }
-    close(descriptor)
-    unlink(probe)
+    try checkWritable(path)
 }

@@ -34,5 +34,5 @@ public func require(_ condition: Bool, _ message: @autoclosure () -> String) thr
 public func systemError(_ path: String) -> MCMError {
     let code = errno
     let text = strerror(code).map { String(cString: $0) } ?? "error \(code)"
-    return MCMError(.io, "\(path): \(text)")
+    return MCMError(.io, "\(path.isEmpty ? "an empty path" : path): \(text)")
 }

@@ -24,7 +24,7 @@ public final class Drawing {
     /// must still hold: `.incompatible` otherwise.
     ///   threads, onDemand   see Model.Options; images do not depend on them
     public init(_ recipe: Recipe, threads: Int = 0, onDemand: Bool = false) throws {
-        var recipe = recipe
+        var recipe = try Recipe(text: recipe.text)  // which finds what no recipe can say
         var images = ImageFiles()
         model = try recipe.openModel(threads: threads, onDemand: onDemand)
         for i in recipe.modules.indices {
@@ -39,10 +39,10 @@ public final class Drawing {
         }
         for name in recipe.conditions.keys {
             guard modules.contains(where: { $0.modalities.contains { $0.name == name } }) else {
-                let known = modules.flatMap { $0.modalities.map { "\"\($0.name)\"" } }.joined(separator: ", ")
+                let known = modules.flatMap { $0.modalities.map { quoted($0.name) } }.joined(separator: ", ")
                 throw MCMError(
                     .incompatible,
-                    "no module has a modality \"\(name)\""
+                    "no module has a modality \(quoted(name))"
                         + (known.isEmpty ? ": none is attached" : ", they have \(known)"))
             }
             try recipe.conditions[name]?.settle { try images.read($0) }
@@ -191,7 +191,11 @@ extension Recipe {
 extension Recipe.File {
     /// Makes the path absolute and notes what the file holds, or throws if it holds something else than was noted.
     fileprivate mutating func settle(_ digestOfFile: (String) throws -> String) throws {
-        path = try absolute(path)
+        do {
+            path = try absolute(path)
+        } catch let error as MCMError where digest != nil {
+            throw MCMError(error.kind, "\(error.message), which the recipe names; give it from where it is now")
+        }
         let found = try digestOfFile(path)
         if let digest, digest != found {
             throw MCMError(.incompatible, "\(path): has changed, expected the recipe's with digest \(quoted(digest))")

@@ -10,6 +10,7 @@ public final class ControlNetModel: Sendable {
 
     /// Opens a folder with config.json and the weights.
     public init(_ folder: Folder, _ options: Model.Options = Model.Options()) throws {
+        try Model.check(threads: options.threads)
         let json: JSONObject
         do {
             json = try JSONObject(folder, "config.json")

@@ -12,6 +12,9 @@ extension Model {
     public func scheduler(
         _ kind: SchedulerKind?, steps: Int, eta: Float, from beginning: Beginning = .first, options: String? = nil
     ) throws -> any Scheduler {
+        guard steps >= 0 else {
+            throw MCMError(.invalidArgument, "steps is \(steps), expected at least 1, or 0 for the default")
+        }
         let kind = kind ?? schedulerKind
         var (members, name) = (
             kind == schedulerKind ? schedulerOptions.own : schedulerOptions.others, schedulerOptions.name

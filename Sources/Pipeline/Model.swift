@@ -75,6 +75,7 @@ public final class Model: Sendable {
     }
 
     init(_ files: any ModelFiles, _ options: Options) throws {
+        try Self.check(threads: options.threads)
         threads = options.threads > 0 ? options.threads : usableCPUs
         let index = files.index
         let kind = try ModelKind(index)
@@ -130,6 +131,12 @@ public final class Model: Sendable {
         fingerprint = try checkpoint.fingerprint()
         try checkChannels(json)
         try checkText(json)
+    }
+
+    static func check(threads: Int) throws {
+        guard (0...256).contains(threads) else {
+            throw MCMError(.invalidArgument, "options: threads is \(threads), expected 0 to 256")
+        }
     }
 
     private static func part<Network>(

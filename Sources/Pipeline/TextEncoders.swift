@@ -88,7 +88,7 @@ struct TextEncoders: Sendable {
                         chunk.ids, n: 1, skipping: options.clipSkip + (isXL ? 1 : 0), isNormalized: !isXL, in: workspace
                     )
                     let states = output.states
-                    weigh(states, chunk.weights)
+                    try weigh(states, chunk.weights)
                     for token in 0..<length {
                         (prompt.states.data + (i * prompt.tokens + k * length + token) * prompt.channels + first)
                             .update(
@@ -105,7 +105,7 @@ struct TextEncoders: Sendable {
     /// Multiplies each token's states by its weight, and all so that their mean stays what it was, as the Stable Diffusion
     /// web UI does.
     ///   states  (1, 1, tokens, channels)
-    private func weigh(_ states: Tensor, _ weights: [Float]) {
+    private func weigh(_ states: Tensor, _ weights: [Float]) throws {
         guard weights.contains(where: { $0 != 1 }) else { return }
         func mean() -> Double { states.buffer.reduce(0.0) { $0 + Double($1) } / Double(states.count) }
         let before = mean()
@@ -114,5 +114,8 @@ struct TextEncoders: Sendable {
         }
         let scale = Float(before / mean())
         if scale.isFinite { for i in 0..<states.count { states.data[i] *= scale } }
+        guard states.buffer.allSatisfy(\.isFinite) else {
+            throw MCMError(.invalidArgument, "a weight of the prompt is too large: its states are not finite")
+        }
     }
 }

@@ -1,3 +1,4 @@
+import Checkpoint
 import Kernels
 
 extension Trainer {
@@ -32,6 +33,7 @@ extension Trainer {
         }
         try checkMayStep()
         try checkIdle()
+        if let path = loop.savePath { try checkWritable(path) }
         isRunning = true
         defer { isRunning = false }
         if step >= end, let path = loop.savePath { try save(to: path) }

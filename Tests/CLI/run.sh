@@ -115,6 +115,12 @@ refused 1 "ControlNet's folder" generate latent/sd -p "a" --controlnet latent/sd
 "$python" "$root/Tests/CLI/files.py" dataset "$fashion/conditions" greys.safetensors config.json
 refused 1 "expected the model's 3" convert greys.safetensors x.safetensors --model latent/sd
 
+# What a recipe has can be taken away.
+ok "without its module" "$mcm" generate --from e.png -m "" -c sketch= -q -o e2.png
+ok "inspect it" "$mcm" inspect e2.png
+if grep -q modules out; then fail "a module was not taken away"; else pass; fi
+ok "without its image" "$mcm" generate --from h.png --image "" -q -o h2.png
+
 # What cannot be.
 refused 1 "a.png: exists, expected --force" generate --from a.png -o a.png
 ok "force" "$mcm" generate --from a.png -o b.png --force
@@ -168,6 +174,12 @@ if [ -e /dev/full ]; then
 fi
 refused 64 "is empty" generate "$fashion/base" -o ""
 refused 64 "is empty" generate "" -o x.png
+refused 64 "Argument 2 is not UTF-8" generate $'\xff' -o x.png
+refused 64 "file[:weight[:begin-end]]" generate "$fashion/base" -m "$module:0.5:0.7-0.2" -o x.png
+refused 64 "file[:weight[:begin-end]]" generate "$fashion/base" -m "$module:nan" -o x.png
+"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png \
+    '{"recipe":1,"libmcm":"0.1.0","seed":1,"steps":2,"scheduler":"DDPMScheduler","eta":0.5,"model":{"path":"'"$fashion"'/base"}}'
+refused 1 "bad.png: recipe: " generate --from bad.png -o x.png
 refused 1 "is no regular file" generate --from a.png --force -o "$work"
 refused 1 "is no regular file" generate --from a.png --force -o /dev/null
 refused 1 "File name too long" generate --from a.png -o "$(printf 'n%.0s' $(seq 250)).png"
@@ -175,6 +187,12 @@ if [ -c /dev/null ]; then pass; else fail "/dev/null was replaced"; fi
 # Root may write anywhere; a file system in /proc may not be written by anyone.
 refused 1 "/proc/" generate --from a.png -q -o /proc/x.png
 
+if [ -e /dev/full ]; then
+    for what in --help --version "--generate-completion-script bash"; do
+        "$mcm" $what >/dev/full 2>err
+        if [ $? -eq 1 ] && grep -q "standard output: No space" err; then pass; else fail "$what into a full file"; fi
+    done
+fi
 # Ctrl-C: within a step, without a file.
 (trap - INT; exec "$mcm" generate "$fashion/base" --steps 1000 -n 1000 --batch 64 -o "z-{seed}.png" 2>err >out) &
 sleep 1.5
@@ -219,6 +237,20 @@ refused 64 "--seed is 1, expected the checkpoint's 0" train data.safetensors --b
     --seed 1 --resume -o m3
 refused 64 "another one than --checkpoint" train $train --bank bank.mcmbank --checkpoint m3 -o m3
 refused 1 "is no regular file" train $train --bank bank.mcmbank --checkpoint "$work" --force -o m3
+refused 1 "nowhere/x.trainer: No such file" train $train --bank bank.mcmbank --checkpoint nowhere/x.trainer -o m3
+refused 1 "nowhere/m3: No such file" train $train --bank bank.mcmbank -o nowhere/m3
+refused 1 "nowhere/x: No such file" bank "$fashion/base" data.safetensors nowhere/x -n 48
+refused 1 "nowhere/x: No such file" convert "$module" nowhere/x --dtype f32
+# What was learned until a step failed is kept.
+cp data.safetensors shrinking.safetensors
+(exec "$mcm" train shrinking.safetensors --model "$fashion/base" --config config.json --steps 100000 --batch 4 \
+    -o m6 2>err >out) &
+sleep 1.5
+: >shrinking.safetensors
+wait $!
+status=$?
+if [ $status -eq 1 ] && grep -q "step [0-9]* is saved in m6.trainer, --resume goes on" err; then pass
+else fail "a failed step: $status"; fi
 # A loss of any size is written.
 "$python" "$root/Tests/CLI/files.py" filled whole.mcm.safetensors huge.safetensors conv_out.bias 1e10
 ok "a large loss" "$mcm" train data.safetensors --model "$fashion/base" --module huge.safetensors --steps 1 --batch 4 -o m5

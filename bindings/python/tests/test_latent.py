@@ -62,6 +62,9 @@ def test_prompts(sd, sdxl):
     assert mcm.Prompt.encode(sd, text).truncated
     chunked = mcm.Prompt.encode(sd, text, chunks=True)
     assert chunked.tokens % CHUNK == 0 and chunked.tokens > CHUNK and not chunked.truncated
+    for text in ("(a:" + 60 * "9" + ")", "(" * 931 + "a" + ")" * 931 + " b"):
+        with pytest.raises(mcm.InvalidArgument, match="a weight of the prompt is too large"):
+            mcm.Prompt.encode(sd, text, weights=True)
     plain, weighted = mcm.Prompt.encode(sd, "a cat"), mcm.Prompt.encode(sd, "a (cat:1.4)", weights=True)
     assert not np.array_equal(plain.states, weighted.states)
     assert not np.array_equal(plain.states, mcm.Prompt.encode(sd, "a cat", clip_skip=1).states)
