@@ -1087,7 +1087,7 @@ typedef struct mcm_train_options {
     uint32_t accumulate;   /* batches per step; default 1 */
     uint32_t save_every;   /* steps between saves; 0: only at the end and when cancelled; default 1000 */
     uint64_t until_step;   /* trained until this number of steps is taken; 0 (default), and at most: total_steps */
-    const char *save_path; /* where the trainer is saved; NULL (default): nowhere */
+    const char *save_path; /* where the trainer is saved, tried before the first step; NULL (default): nowhere */
 } mcm_train_options;
 #define MCM_TRAIN_OPTIONS_INIT {sizeof(mcm_train_options), 64, 1, 1000, 0, NULL}
 void mcm_train_options_init(mcm_train_options *options, uint32_t struct_size);

@@ -35,6 +35,13 @@ refused() {
 }
 # shows TEXT: the last output has it.
 shows() { if grep -qF -- "$1" out; then pass; else fail "expected \"$1\" in the output"; fi; }
+# listening COMMAND...: becomes the command, with Ctrl-C as a terminal's programs have it: shells in the background ignore
+# it, and no trap can change that.
+listening() {
+    exec "$python" -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$@"
+}
 is_json() { if "$python" -m json.tool <out >json; then pass; else fail "$1: no JSON"; fi; }
 pixels() { "$python" "$root/Tests/CLI/files.py" pixels "$1"; }
 
@@ -194,7 +201,7 @@ if [ -e /dev/full ]; then
     done
 fi
 # Ctrl-C: within a step, without a file.
-(trap - INT; exec "$mcm" generate "$fashion/base" --steps 1000 -n 1000 --batch 64 -o "z-{seed}.png" 2>err >out) &
+(listening "$mcm" generate "$fashion/base" --steps 1000 -n 1000 --batch 64 -o "z-{seed}.png" 2>err >out) &
 sleep 1.5
 kill -INT $!
 wait $!
@@ -211,6 +218,12 @@ status=$?
 if [ $status -eq 143 ]; then pass; else fail "SIGTERM: status $status"; fi
 is_json "what was written before it"
 if grep -q w-0.png json; then pass; else fail "w-0.png is not in the JSON"; fi
+# Who ignores Ctrl-C, as nohup does, goes on ignoring it.
+(trap '' INT; exec "$mcm" generate --from a.png --steps 200 -q -o ignoring.png 2>err >out) &
+sleep 0.3
+kill -INT $!
+wait $!
+if [ -e ignoring.png ]; then pass; else fail "an ignored Ctrl-C"; fi
 # A bar is one line of the terminal.
 script -qec "stty cols 40; '$mcm' generate --from a.png -n 2 --batch 2 -o 'narrow-{index}.png'" /dev/null \
     </dev/null >out 2>err
@@ -261,7 +274,7 @@ refused 64 "either --model or --bank" train $train -o m3.mcm.safetensors
 refused 64 "Missing --steps" train data.safetensors --config config.json --model "$fashion/base" -o m3.mcm.safetensors
 refused 1 "config.json" train data.safetensors --config nothing/config.json --steps 1 --model "$fashion/base" -o m3
 long="data.safetensors --bank bank.mcmbank --config config.json --steps 100000 --batch 4 -o m4.mcm.safetensors"
-(trap - INT; exec "$mcm" train $long 2>err >out) &
+(listening "$mcm" train $long 2>err >out) &
 sleep 1.5
 kill -INT $!
 wait $!

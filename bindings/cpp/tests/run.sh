@@ -57,3 +57,7 @@ suite "g++, C++20, no exceptions" "${CXX:-g++}" "-std=c++20 -fno-exceptions $san
 # A program with a library of another version: its own mcm_version goes before the library's.
 "${CXX:-g++}" -std=c++17 $flags "$here/test_version.cpp" -o "$work/version" -L "$libdir" -Wl,-rpath,"$libdir" -lmcm
 "$work/version"
+# And one without a library: the system's linker says so in one line.
+"${CXX:-g++}" -std=c++17 $flags "$here/test_version.cpp" -o "$work/without" -L "$libdir" -lmcm
+if LD_LIBRARY_PATH= "$work/without" 2> "$work/log"; then echo "a program ran without libmcm.so.1"; exit 1; fi
+grep -q "libmcm.so.1: cannot open shared object file" "$work/log" || { cat "$work/log"; exit 1; }

@@ -149,6 +149,12 @@ TEST(trainers_save_and_go_on) {
     CHECK(mcm::Trainer::create_from(s.model, module, quick()).state().step == 0);
     ENVIRONMENT(io, "no/such", trainer.save(in_scratch("no/such")));
     ENVIRONMENT(io, "no/such", trainer.write_modulator(in_scratch("no/such")));
+    ENVIRONMENT(io, "no/such", s.dataset.encode(s.model, in_scratch("no/such")));
+    mcm::TrainOptions options;
+    options.save_path = in_scratch("no/such");
+    options.until_step = 9;
+    ENVIRONMENT(io, "no/such", trainer.train(s.dataset, options, &s.bank)); // before the first step
+    CHECK(trainer.state().step == 2);
     ENVIRONMENT(io, "nowhere", mcm::Trainer::resume(s.model, in_scratch("nowhere")));
     ENVIRONMENT(format, "", mcm::Trainer::create(s.model, "{"));
     MISUSE(invalid_argument, "", mcm::Trainer::create(s.model, nullptr));

@@ -877,7 +877,7 @@ pub struct mcm_train_options {
     pub save_every: u32,
     /// trained until this number of steps is taken; 0 (default), and at most: total_steps
     pub until_step: u64,
-    /// where the trainer is saved; NULL (default): nowhere
+    /// where the trainer is saved, tried before the first step; NULL (default): nowhere
     pub save_path: *const c_char,
 }
 

@@ -23,6 +23,13 @@ pub struct PredictOptions<'a> {
 
 /// A pretrained diffusion model: network, noise schedule and scheduler defaults, and, where it has them, autoencoder and
 /// text encoders. It never changes: any number of threads may use one at the same time.
+///
+/// ```compile_fail,E0382
+/// # fn test(model: mcm::Model) {
+/// drop(model);
+/// println!("{:?}", model.info()); // error: it is gone
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Model(pub(crate) Handle<sys::mcm_model>);
 
@@ -85,6 +92,12 @@ impl Model {
     /// - `prediction`: receives (batch, prediction_channels, height, width)
     ///
     /// Errors: InvalidArgument, Size, State (no prompt), Incompatible (a prompt for another model), OutOfMemory.
+    ///
+    /// ```compile_fail,E0308
+    /// # fn test(model: mcm::Model, extent: mcm::Extent, x: Vec<f32>) -> mcm::Result<()> {
+    /// model.predict(extent, &x, &[999.0], &mcm::PredictOptions::default(), &x) // error: x is only lent for reading
+    /// # }
+    /// ```
     pub fn predict(
         &self,
         extent: Extent,

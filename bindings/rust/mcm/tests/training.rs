@@ -116,4 +116,17 @@ fn data_sets_banks_and_files() {
     let encoded = scratch("encoded.safetensors");
     dataset.encode(&model, &encoded, |_, _| ControlFlow::Continue(())).unwrap();
     assert_eq!(Dataset::open(&encoded).unwrap().info().unwrap().count, 8);
+
+    // Places that cannot be written to: at once, and nothing is lost.
+    let nowhere = std::path::Path::new("/nowhere/file");
+    let go_on = |_, _| ControlFlow::Continue(());
+    assert_eq!(refused(trainer.save(nowhere), "/nowhere/file"), ErrorKind::Io);
+    assert_eq!(refused(trainer.write_modulator(nowhere, true, ModuleFormat::F32), "/nowhere/file"), ErrorKind::Io);
+    assert_eq!(refused(dataset.encode(&model, nowhere, go_on), "/nowhere/file"), ErrorKind::Io);
+    let options = BankOptions { count: 16, ..Default::default() };
+    assert_eq!(refused(Bank::record(&model, &dataset, nowhere, &options, go_on), "/nowhere/file"), ErrorKind::Io);
+    let options = TrainOptions { batch: 4, until_step: 8, save_path: Some(nowhere), ..Default::default() };
+    let result = other.train(&dataset, Some(&bank), &options, |_, _| ControlFlow::Continue(()));
+    assert_eq!(refused(result, "/nowhere/file"), ErrorKind::Io);
+    assert_eq!(other.state().unwrap().step, 0);
 }
