@@ -221,7 +221,7 @@ uninstall: uninstall-cli
 		if [ -d $$folder ]; then rmdir --ignore-fail-on-non-empty $$folder; fi; done
 	rm -f $(DESTDIR)$(PREFIX)/include/mcm.h $(DESTDIR)$(LIBDIR)/pkgconfig/mcm.pc
 	@# Links of another version, which was installed since, stay.
-	for link in libmcm.so libmcm.so.$(ABI); do \
+	links=; for link in libmcm.so libmcm.so.$(ABI); do \
 		if [ "$$(readlink -f $(DESTDIR)$(LIBDIR)/$$link)" = \
 			"$$(readlink -f $(DESTDIR)$(LIBDIR)/libmcm.so.$(VERSION))" ]; then \
 			links="$$links $(DESTDIR)$(LIBDIR)/$$link"; fi; done; \

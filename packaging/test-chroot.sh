@@ -62,7 +62,7 @@ inside chown -R user /pictures /home/user
 check "python3-mcm is installed" install_packages python3-mcm
 check "it is a Python package of its version" user python3 -c "
 import importlib.metadata, mcm
-assert importlib.metadata.version('mcm') == mcm.__version__, mcm.__version__
+assert importlib.metadata.version('libmcm') == mcm.__version__, mcm.__version__
 assert mcm.__file__.startswith('/usr/lib/python3/'), mcm.__file__"
 check "the Python example draws" user python3 given/python/session.py given/fashion /pictures/python.png 7
 inside apt-get purge -y -qq --auto-remove python3-mcm libmcm1 > "$log" 2>&1

@@ -132,6 +132,9 @@ struct Generate: ParsableCommand {
         if let clipSkip, !(0...256).contains(clipSkip) {
             throw ValidationError("--clip-skip is \(clipSkip), expected 0 to 256")
         }
+        for (name, value) in [("eta", eta), ("guidance", guidance), ("guidance-rescale", guidanceRescale)] {
+            if let value, !value.isFinite { throw ValidationError("--\(name) is \(value), expected a finite number") }
+        }
         if classInput != nil, classNumbers == nil {
             throw ValidationError("--class is \"\(classInput ?? "")\", expected numbers")
         }
@@ -200,7 +203,7 @@ struct Generate: ParsableCommand {
         let original = try from.map { try Recipe(png: $0) }
         let recipe = try recipe(original)
         // Files of the model that its fingerprint does not cover, or another libmcm, show in the image at last.
-        let expected = recipe == original ? try from.map { try PixelImage.png($0) } : nil
+        let expected = recipe == original ? from.flatMap { try? PixelImage.png($0) } : nil
         var isAnother = false
         let seeds = (0..<count).map { recipe.seed &+ UInt32($0) }
         let paths = seeds.enumerated().map { index, seed in
@@ -230,6 +233,11 @@ struct Generate: ParsableCommand {
                     own.seed = seeds[i]
                     try image.write(to: paths[i], text: [Recipe.keyword: own.text])
                     if i == 0, let expected { isAnother = image != expected }
+                    if i == 0, recipe == original, expected.map({ Self.shape($0) != Self.shape(image) }) ?? true {
+                        Console.say(
+                            "note: \(from ?? "") was changed by another program, so that it was not compared with")
+                        isAnother = false
+                    }
                     if json {
                         written.append(
                             .object([
@@ -251,10 +259,12 @@ struct Generate: ParsableCommand {
         if isAnother {
             throw MCMError(
                 .incompatible,
-                "\(paths[0]): is not the image of \(from ?? ""): what is not in the recipe has changed, such as a file of "
-                    + "the model or libmcm")
+                "\(paths[0]): is not the image of \(from ?? ""): that was changed, or what the recipe does not cover, such "
+                    + "as other files of the model or libmcm")
         }
     }
+
+    private static func shape(_ image: PixelImage) -> [Int] { [image.width, image.height, image.channels] }
 
     private func draw(_ drawing: Drawing, _ seeds: [UInt32], _ range: Range<Int>) throws -> [PixelImage] {
         let title =

@@ -87,7 +87,7 @@ enum Console {
     /// A descriptor that is closed would be given to the next file, and be written to as this.
     static func open() {
         for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
-            _ = Glibc.open("/dev/null", O_RDWR)
+            _ = Glibc.open("/dev/null", descriptor == STDOUT_FILENO ? O_RDONLY : O_RDWR)  // a result is not lost unsaid
         }
     }
 

@@ -93,8 +93,13 @@ struct Train: ParsableCommand {
         guard saveEvery >= 0, (0...(1 << 40)).contains(warmup ?? 0) else {
             throw ValidationError("--save-every \(saveEvery), --warmup \(warmup ?? 0), expected 0 or more")
         }
-        guard !out.isEmpty, checkpointPath != out else {
-            throw ValidationError("--out is \"\(out)\", expected a file, and another one than --checkpoint")
+        for (name, path) in [
+            ("checkpoint", checkpointPath), ("data set", dataset), ("bank", bank), ("module", module),
+            ("config", config),
+        ] {
+            guard !out.isEmpty, path.map({ !isSame($0, out) }) ?? true else {
+                throw ValidationError("--out is \"\(out)\", expected a file, and another one than the \(name)")
+            }
         }
     }
 
@@ -144,7 +149,8 @@ struct Train: ParsableCommand {
         if error.kind != .state, trainer.step > 0, (try? trainer.save(to: checkpointPath)) != nil {
             return ": step \(trainer.step) is saved in \(checkpointPath), \(goesOn)"
         }
-        return access(checkpointPath, F_OK) == 0 ? ": an earlier step is in \(checkpointPath), \(goesOn)" : ""
+        let isSaved = resume || saveEvery > 0 && trainer.step >= saveEvery
+        return isSaved ? ": an earlier step is in \(checkpointPath), \(goesOn)" : ""
     }
 
     private var checkpointPath: String { checkpoint ?? out + ".trainer" }
@@ -235,6 +241,21 @@ struct RecordBank: ParsableCommand {
         }
         try Console.print("\(out): \(count) records")
     }
+}
+
+/// Whether two paths, which need not exist, are of one file.
+private func isSame(_ a: String, _ b: String) -> Bool {
+    func place(_ path: String) -> String {
+        let cut = path.lastIndex(of: "/")
+        guard let folder = realpath(cut.map { String(path[...$0]) } ?? ".", nil) else { return path }
+        defer { free(folder) }
+        return String(cString: folder) + "/" + path[(cut.map { path.index(after: $0) } ?? path.startIndex)...]
+    }
+    var (first, second) = (stat(), stat())
+    if stat(a, &first) == 0, stat(b, &second) == 0 {
+        return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+    }
+    return place(a) == place(b)
 }
 
 /// Found out before the work, not after it.

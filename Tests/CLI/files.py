@@ -2,6 +2,7 @@
 
 files.py pixels FILE                  the bytes of an 8-bit PNG's pixels
 files.py recipe FILE OUT TEXT         FILE with another recipe
+files.py crop FILE OUT                 the upper half of an image, with its recipe
 files.py filled FILE OUT NAME VALUE   a file in F32, one of its tensors filled with a value
 files.py latent FOLDER                tiny models that read texts, and what belongs to them; needs numpy
 files.py dataset FOLDER OUT CONFIG    a data set whose images are the sketches in FOLDER, and a module's config
@@ -47,6 +48,18 @@ def write_recipe(path: str, out: str, text: str) -> None:
     for kind, body in chunks(Path(path).read_bytes()):
         if kind == b"iTXt":
             body = b"libmcm\0\0\0\0\0" + text.encode()
+        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    Path(out).write_bytes(data)
+
+
+def write_crop(path: str, out: str) -> None:
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in chunks(Path(path).read_bytes()):
+        if kind == b"IHDR":
+            width, height = struct.unpack(">II", body[:8])
+            body = struct.pack(">II", width, height // 2) + body[8:]
+        if kind == b"IDAT":  # of which there is one
+            body = zlib.compress(zlib.decompress(body)[: (width + 1) * (height // 2)])
         data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     Path(out).write_bytes(data)
 
@@ -100,4 +113,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "pixels":
         sys.stdout.buffer.write(pixels(sys.argv[2]))
     else:
-        {"recipe": write_recipe, "filled": write_filled, "dataset": write_dataset, "latent": write_latent}[sys.argv[1]](*sys.argv[2:])
+        {"recipe": write_recipe, "filled": write_filled, "crop": write_crop, "dataset": write_dataset, "latent": write_latent}[sys.argv[1]](*sys.argv[2:])

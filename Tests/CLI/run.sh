@@ -170,6 +170,10 @@ ok "a copy" "$mcm" generate --from a.png changed -q -o own.png
 sed -i 's/"beta_schedule": "[a-z_0-9]*"/"beta_schedule": "scaled_linear"/' changed/scheduler/scheduler_config.json
 refused 1 "again.png: is not the image of own.png" generate --from own.png -q -o again.png
 if [ -e again.png ]; then pass; else fail "another image was not written"; fi
+# A PNG that another program has changed cannot be compared with.
+"$python" "$root/Tests/CLI/files.py" crop a.png cropped.png
+ok "a cropped image" "$mcm" generate --from cropped.png -q -o uncropped.png
+if grep -q "note: cropped.png was changed by another program" err; then pass; else fail "a cropped image"; fi
 ok "changed on purpose" "$mcm" generate --from own.png --steps 3 -q -o other.png
 printf '\200\002}q\000.' >pickle.bin
 refused 1 "python3 -m mcm.convert" inspect pickle.bin
@@ -181,6 +185,8 @@ if [ -e /dev/full ]; then
 fi
 refused 64 "is empty" generate "$fashion/base" -o ""
 refused 64 "is empty" generate "" -o x.png
+refused 64 "eta is nan" generate "$fashion/base" --eta nan -o x.png
+refused 64 "guidance is inf" generate "$fashion/base" --guidance inf -o x.png
 refused 64 "Argument 2 is not UTF-8" generate $'\xff' -o x.png
 refused 64 "file[:weight[:begin-end]]" generate "$fashion/base" -m "$module:0.5:0.7-0.2" -o x.png
 refused 64 "file[:weight[:begin-end]]" generate "$fashion/base" -m "$module:nan" -o x.png
@@ -237,6 +243,8 @@ else fail "a bar in a narrow terminal"; fi
 ok "bank" "$mcm" bank "$fashion/base" data.safetensors bank.mcmbank -n 48 --seed 5
 refused 1 "exists" bank "$fashion/base" data.safetensors bank.mcmbank -n 48
 (exec "$mcm" bank "$fashion/base" data.safetensors closed.mcmbank -n 48 --seed 5 0<&- 1>&- 2>&-)
+"$mcm" doctor >&- 2>err
+if [ $? -eq 1 ] && grep -q "standard output" err; then pass; else fail "a closed standard output"; fi
 ok "closed descriptors" cmp bank.mcmbank closed.mcmbank
 train="data.safetensors --config config.json --steps 6 --batch 4 --warmup 2"
 ok "train" "$mcm" train $train --model "$fashion/base" -o whole.mcm.safetensors
@@ -248,7 +256,8 @@ refused 1 "exists, expected --resume to go on" train $train --bank bank.mcmbank 
 if [ -e whole.mcm.safetensors.trainer ]; then fail "train left its checkpoint"; else pass; fi
 refused 64 "--seed is 1, expected the checkpoint's 0" train data.safetensors --bank bank.mcmbank --checkpoint run.trainer \
     --seed 1 --resume -o m3
-refused 64 "another one than --checkpoint" train $train --bank bank.mcmbank --checkpoint m3 -o m3
+refused 64 "another one than the checkpoint" train $train --bank bank.mcmbank --checkpoint ./m3 -o m3
+refused 64 "another one than the data set" train $train --bank bank.mcmbank --force -o ./data.safetensors
 refused 1 "is no regular file" train $train --bank bank.mcmbank --checkpoint "$work" --force -o m3
 refused 1 "nowhere/x.trainer: No such file" train $train --bank bank.mcmbank --checkpoint nowhere/x.trainer -o m3
 refused 1 "nowhere/m3: No such file" train $train --bank bank.mcmbank -o nowhere/m3

@@ -130,11 +130,10 @@ inline detail::Outcome detail::allocate(Image &image, uint32_t width, uint32_t h
 /// it.
 class Images {
     template <class R> using element_of = decltype(*std::begin(std::declval<const R &>()));
-    // A container owns its elements: they are const if it is. A temporary one would take its images with it.
+    // A temporary container would take its images with it. One that is copied like a pointer is a view of them.
     template <class R>
     static constexpr bool lasts = std::is_lvalue_reference_v<R> ||
-        !std::is_base_of_v<Image, std::decay_t<element_of<R>>> ||
-        std::is_same_v<element_of<R>, decltype(*std::begin(std::declval<std::decay_t<R> &>()))>;
+        !std::is_base_of_v<Image, std::decay_t<element_of<R>>> || std::is_trivially_copyable_v<R>;
 
   public:
     Images() = default;

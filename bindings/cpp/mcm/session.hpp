@@ -211,7 +211,7 @@ class Session : public Handle<mcm_session, mcm_session_free> {
 };
 
 /// A step that its session has just taken. What it shows is the session's, until that goes on; then it is an error,
-/// state.
+/// state. It does not outlive its session, nor the run: after another seed() it shows that run's step of its number.
 class Step {
   public:
     /// 0 .. count() - 1

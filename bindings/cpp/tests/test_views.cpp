@@ -115,5 +115,9 @@ TEST(image_lists) {
     CHECK(mcm::Images(array).size() == 2 && mcm::Images(mcm::span<const mcm::Image>(array)).size() == 2);
     CHECK(mcm::Images(std::array<mcm::ImageView, 2>{view, view}).size() == 2);
     static_assert(!std::is_constructible_v<mcm::Images, std::array<mcm::Image, 2>>);
+    static_assert(!std::is_constructible_v<mcm::Images, std::array<const mcm::Image, 2>>);
+    const mcm::ImageView views[] = {view, view};
+    const mcm::Image images[3];
+    CHECK(mcm::Images(views).size() == 2 && mcm::Images(images).size() == 3);
     static_assert(!std::is_constructible_v<mcm::Images, const std::vector<mcm::Image>>);
 }

@@ -63,8 +63,8 @@ def real(name: str, value: float) -> float:
     """`value` as ctypes takes it."""
     try:
         return value.__float__()
-    except (AttributeError, TypeError, ValueError):
-        raise InvalidArgument(f"{name} is {value!r}, expected a number") from None
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        raise InvalidArgument(f"{name} is {value!r:.100}, expected a number") from None
 
 
 def text(name: str, value: str) -> bytes:

@@ -1,7 +1,6 @@
 """The little of safetensors that data sets need: a writer that replaces a file at once or not at all."""
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -75,30 +74,42 @@ def _elements(tensor: Tensor, examples: npt.NDArray[Any], first: int) -> npt.NDA
 
 def check_writable(path: PathLike) -> None:
     """Raises IOFailure for what can be no file, before the work that it is for."""
+    try:
+        with _new_file(path) as (temporary, _):
+            os.unlink(temporary)
+    except IOFailure:
+        raise
+    except OSError as error:
+        raise IOFailure(f"{os.fspath(path)}: {error.strerror}") from error
+
+
+@contextmanager
+def _new_file(path: PathLike) -> Iterator[tuple[str, BinaryIO]]:
+    """A file beside that which is to be replaced."""
     convert.path(path)
-    folder = os.path.dirname(os.path.realpath(path))
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise IOFailure(f"{os.fspath(path)}: is no regular file")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        reason = errno.EACCES if os.path.isdir(folder) else errno.ENOENT
-        raise IOFailure(f"{os.fspath(path)}: {os.strerror(reason)}")
+    name = os.fspath(path)
+    if not name or os.path.exists(name) and not os.path.isfile(name):
+        raise IOFailure(f"{name or 'an empty path'}: is no regular file")
+    target = os.path.realpath(name)  # a link goes on pointing where it did
+    temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    with open(temporary, "xb") as file:
+        yield temporary, file
 
 
 @contextmanager
 def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """A new file that takes the name `path` if the block ends well, and vanishes if not."""
-    check_writable(path)
-    target = os.path.realpath(path)  # a link goes on pointing where it did
-    temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
-        with open(temporary, "xb") as file:
+        with _new_file(path) as (temporary, file):
             try:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, target)
+                os.replace(temporary, os.path.realpath(path))
             except BaseException:
                 os.unlink(temporary)
                 raise
+    except IOFailure:
+        raise
     except OSError as error:
         raise IOFailure(f"{os.fspath(path)}: {error.strerror}") from error

@@ -40,9 +40,9 @@ class _Nothing:
 
 
 def load(path: Path, key: Optional[str] = None) -> dict[str, torch.Tensor]:
-    """The tensors of a pickle checkpoint, by name. key: which of the checkpoint's dictionaries holds them; None: that
-    with the name "state_dict", or else the checkpoint itself. Raises FormatError if it holds more than tensors may
-    need, or none.
+    """The tensors of a pickle checkpoint, by name. key: which of the checkpoint's dictionaries holds them, such as
+    "model" or "run.ema"; "": the checkpoint itself; None: that with the name "state_dict", or else itself, unless there
+    are tensors deeper in it. Raises FormatError if it holds more than tensors may need, or none.
     """
     import torch
 
@@ -59,17 +59,33 @@ def load(path: Path, key: Optional[str] = None) -> dict[str, torch.Tensor]:
         if found is None:
             raise FormatError(f"{path}: is damaged, or no pickle file of torch") from error
         raise FormatError(f"{path}: is more than weights, which torch refuses to load: {found[1]} in it") from error
-    parts = {k: v for k, v in content.items() if isinstance(v, Mapping)} if isinstance(content, Mapping) else {}
-    if key is None and "state_dict" in parts:
-        key = "state_dict"
-    if key is not None:
-        if key not in parts:
+    if key is None:
+        key = "state_dict" if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping) else ""
+        nested = [name for name, part in _part(content, key, path).items() if _holds_tensors(part, False)]
+        if nested:
+            names = _names(f"{key}.{name}" if key else name for name in nested)
+            raise FormatError(f"{path}: has tensors in {names}, expected --key to say which are meant")
+    return _tensors(_part(content, key, path), f"{path}: {key}" if key else str(path))
+
+
+def _part(content: Any, key: str, path: Path) -> Mapping[Any, Any]:
+    """The dictionary that "" or a key, or several with dots between them, leads to."""
+    for name in key.split(".") if key else []:
+        parts = [k for k, v in content.items() if isinstance(v, Mapping)] if isinstance(content, Mapping) else []
+        if name not in parts:
             raise FormatError(f"{path}: has no '{key}', expected one of its dictionaries: {_names(parts)}")
-        return _tensors(parts[key], f"{path}: {key}")
-    nested = [name for name, part in parts.items() if any(isinstance(v, torch.Tensor) for v in part.values())]
-    if nested:
-        raise FormatError(f"{path}: has tensors in {_names(nested)}, expected one of these to be named by --key")
-    return _tensors(content, str(path))
+        content = content[name]
+    return content if isinstance(content, Mapping) else {}
+
+
+def _holds_tensors(value: object, itself: bool = True) -> bool:
+    import torch
+
+    if isinstance(value, Mapping):
+        return any(map(_holds_tensors, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_tensors, value))
+    return itself and isinstance(value, torch.Tensor)
 
 
 def _names(keys: Iterable[object]) -> str:
@@ -149,17 +165,20 @@ def convert_folder(source: Path, target: Path) -> None:
             shutil.copyfile(path, place)
 
 
-def _walk(source: Path) -> Iterator[Path]:
+def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """All below a folder. Links are followed, as when models are opened, but for those that lead back."""
-    for folder, folders, files in os.walk(source, followlinks=True):
-        here = os.path.join(os.path.realpath(folder), "")
-        folders[:] = [name for name in folders if not here.startswith(os.path.join(os.path.realpath(Path(folder, name)), ""))]
-        yield from (Path(folder, name) for name in (*folders, *files))
+    above = (*above, os.path.realpath(folder))
+    for path in folder.iterdir():
+        if path.is_dir() and os.path.realpath(path) in above:
+            continue
+        yield path
+        if path.is_dir():
+            yield from _walk(path, above)
 
 
 def _is_weights(path: Path) -> bool:
     """Whether a model needs it. Training programs leave other pickles beside: rng_state.pth, scheduler.bin."""
-    return path.name.startswith(("model", "pytorch_model", "diffusion_pytorch_model"))
+    return "model" in path.name or "weights" in path.name
 
 
 def _safe(name: str) -> str:
@@ -174,7 +193,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="a pickle file, or a folder of diffusers'")
     parser.add_argument("target", type=Path, help="the .safetensors file, or folder, to be written")
-    parser.add_argument("--key", help="of a file: which of its dictionaries holds the tensors")
+    parser.add_argument("--key", help="of a file: which of its dictionaries holds the tensors; '': the file itself")
     arguments = parser.parse_args()
     try:
         if arguments.source.is_dir():

@@ -118,8 +118,8 @@ class Modulator(torch.nn.Module):
         steps = torch.as_tensor(timestep)
         if tuple(steps.shape) not in ((), (1,), (batch,)):
             raise SizeError(f"timestep has shape {tuple(steps.shape)}, expected () or ({batch},)")
-        if not math.isfinite(weight):
-            raise InvalidArgument(f"weight is {weight}, expected a finite number")
+        if not math.isfinite(weight) or not steps.isfinite().all():
+            raise InvalidArgument(f"weight is {weight} and timestep {steps.tolist()}, expected finite numbers")
         first = next(self.net.parameters())
         x, e = (tensor.to(first.device, first.dtype) for tensor in (sample, prediction))
         t = steps.to(first.device).expand(batch)
@@ -307,6 +307,8 @@ def attach(
 
 
 def _check_names(modalities: Sequence[library.Modality], conditions: Mapping[str, ImagesLike]) -> None:
+    if not isinstance(conditions, Mapping):
+        raise TypeError(f"conditions is {type(conditions).__name__}, expected a mapping of modalities to images")
     names = [modality.name for modality in modalities]
     for name in conditions:
         if name not in names:

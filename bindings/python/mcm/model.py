@@ -1,6 +1,7 @@
 """Pretrained diffusion models."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from ctypes import byref
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from ._native import Handle, Owner, lib
 from .errors import InvalidArgument, SizeError
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from .prompt import Prompt
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PREDICTION_TYPES = {
     native.PREDICTION_EPSILON: "epsilon",

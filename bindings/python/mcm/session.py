@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes import byref, c_uint32, c_uint64
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from .modulator import Modulator
 from .prompt import Prompt
 from .scheduler import OptionsLike, kind_number, options_text
 
-if TYPE_CHECKING:
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
     from typing_extensions import Unpack
 
 SeedsLike = Union[int, Sequence[int], "npt.NDArray[np.integer[Any]]"]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from ctypes import byref, c_size_t, c_void_p
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from .modulator import Modality, Modulator, modality_from
 from .prompt import Prompt
 from .training_options import NativeOptions, TrainerOptions, choice
 
-if TYPE_CHECKING:
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _DTYPES = {"f32": native.F32, "f16": native.F16}
