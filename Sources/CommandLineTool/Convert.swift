@@ -8,17 +8,19 @@ struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Convert tensors to another precision, or a data set's images to a model's latents.",
         discussion: """
-            With --dtype, the tensors in F32, F16 and BF16 of a .safetensors file (a module, or one of a model's \
-            files) are rounded to F16, or widened to F32; other tensors, names and metadata stay. A model's fingerprint does not change, so \
-            modules go on fitting it. With --model, a data set of images becomes one of that latent diffusion model's samples. \
-            Pickle files are refused, since opening one can run code: python3 -m mcm.convert reads their weights only.
+            With --dtype, the tensors in F32, F16 and BF16 of a .safetensors file, or of all files in a model's folder, \
+            are rounded to F16 or widened to F32; other tensors, names and metadata stay. A model's fingerprint does \
+            not change, so modules go on fitting it; its images change a little. With --model, a data set of images becomes one of that latent diffusion model's \
+            samples. Pickle files are refused, or left out of a folder, since opening one can run code: \
+            python3 -m mcm.convert reads their weights only.
 
             EXAMPLES
               mcm convert module.mcm.safetensors half.mcm.safetensors --dtype f16
+              mcm convert sd15 sd15-half --dtype f16
               mcm convert images.safetensors latents.safetensors --model ldm
             """)
 
-    @Argument(help: "A .safetensors file.", completion: .file(extensions: ["safetensors"]))
+    @Argument(help: "A .safetensors file, or a model's folder.", completion: .file(extensions: ["safetensors"]))
     var input: String
     @Argument(help: "What is written.", completion: .file(extensions: ["safetensors"]))
     var output: String
@@ -40,14 +42,29 @@ struct Convert: ParsableCommand {
     }
 
     func run() throws {
+        let rounding = Rounding(dtype: dtype == "f16" ? .f16 : .f32)
+        if model == nil, access(input, F_OK) == 0, !isRegularFile(input) {
+            let names = try filesBelow(input)
+            Interrupt.watch()
+            var progress = Progress("file", of: names.count, isQuiet: quiet)
+            defer { progress.end() }
+            let count = try rounding.convertFolder(input, names, to: output) { progress.update($0) }
+            progress.end()
+            return try report(count)
+        }
         try checkWritable(output, force: force)
         let head = try MappedFile(path: input).withBytes { Array($0.prefix(2)) }
         if head == Array("PK".utf8) || head.first == 0x80 { try refusePickle(input) }
         if let model {
             try encode(model)
         } else {
-            try round(to: dtype == "f16" ? .f16 : .f32)
+            Interrupt.watch()
+            try report(rounding.convert(input, to: output))
         }
+    }
+
+    private func report(_ count: Rounding.Count) throws {
+        try Console.print("\(output): \(count.converted) of \(count.all) tensors converted, the others as they were")
     }
 
     private func encode(_ path: String) throws {
@@ -66,48 +83,5 @@ struct Convert: ParsableCommand {
             }
         }
         try Console.print("\(output): \(set.count) examples")
-    }
-
-    private func round(to dtype: DType) throws {
-        let file = try SafetensorsFile(path: input)
-        Interrupt.watch()
-        var kept = 0
-        let tensors = try file.names.map { name in
-            guard let info = file.info(name) else { throw MCMError(.format, "\(input): \(quoted(name)) is missing") }
-            guard info.dtype.isReadable, info.dtype != dtype else {
-                kept += 1
-                return SafetensorsWriter.Tensor(name: name, shape: info.shape, dtype: info.dtype) { sink in
-                    try file.withBytes(name, 0..<info.range.count, sink)
-                }
-            }
-            return SafetensorsWriter.Tensor(name: name, shape: info.shape, dtype: dtype) { sink in
-                try file.withElements(name) { try Self.write($0, info.count, name, dtype, sink) }
-            }
-        }
-        try SafetensorsWriter.write(tensors, metadata: file.metadata, to: output)
-        try Console.print(
-            "\(output): \(tensors.count - kept) of \(tensors.count) tensors converted, the others as they were")
-    }
-
-    /// In parts, so that a large tensor takes no memory.
-    private static func write(
-        _ elements: StoredFloats, _ count: Int, _ name: String, _ dtype: DType,
-        _ sink: (UnsafeRawBufferPointer) throws -> Void
-    ) throws {
-        for first in stride(from: 0, to: count, by: 65536) {
-            try Interrupt.check("in tensor \(quoted(name)), nothing is written")
-            let values = (first..<min(first + 65536, count)).map { elements[$0] }
-            if dtype == .f32 {
-                try values.withUnsafeBytes(sink)
-                continue
-            }
-            let halves = values.map { Float16($0) }
-            if let i = halves.indices.first(where: { values[$0].isFinite && !halves[$0].isFinite }) {
-                throw MCMError(
-                    .unsupported,
-                    "tensor \(quoted(name)) holds \(values[i]), which F16 does not: expected at most 65504")
-            }
-            try halves.withUnsafeBytes(sink)
-        }
     }
 }

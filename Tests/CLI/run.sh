@@ -321,6 +321,21 @@ refused 1 "text.safetensors" inspect text.safetensors
 ok "to F32" "$mcm" convert "$module" wide.safetensors --dtype f32
 ok "and back" "$mcm" convert wide.safetensors narrow.safetensors --dtype f16
 ok "the same" cmp "$module" narrow.safetensors
+ok "a folder" "$mcm" convert "$fashion/base" half --dtype f16
+shows "half: "
+ok "a file of it" "$mcm" inspect half/unet/diffusion_pytorch_model.safetensors
+shows "dtypes      F16"
+ok "its parts" cmp "$fashion/base/scheduler/scheduler_config.json" half/scheduler/scheduler_config.json
+ok "the module fits it" "$mcm" inspect "$module" --model half
+ok "wide" "$mcm" convert half wide --dtype f32
+ok "it draws" "$mcm" generate wide --steps 2 -s 1 -q -o wide.png
+ok "so does the half" "$mcm" generate half --steps 2 -s 1 -q -o half.png
+if cmp <(pixels wide.png) <(pixels half.png); then pass; else fail "F16 in F32 is F16"; fi
+refused 1 "half: exists, expected a new folder" convert "$fashion/base" half --dtype f16 --force
+refused 1 "has no .safetensors file" convert "$fashion/conditions" x --dtype f16
+mkdir damaged && cp -r "$fashion/base" damaged/base && head -c 100 "$module" >damaged/base/cut.safetensors
+refused 1 "cut.safetensors" convert damaged/base x --dtype f16
+if ls | grep -qE '^x$|^x\.|tmp$'; then fail "convert left a part of a folder"; else pass; fi
 refused 64 "expected f16 or f32" convert "$module" x.safetensors --dtype f8
 refused 64 "either --dtype or --model" convert "$module" x.safetensors
 refused 1 "expected a latent diffusion model" convert data.safetensors x.safetensors --model "$fashion/base"
