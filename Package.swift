@@ -26,7 +26,7 @@ let microkernels: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"])]
     let kernelDependencies: [Target.Dependency] = ["CShims", "Microkernels"]
 #endif
 // The command line alone needs another package: MCM_LIBRARY_ONLY=1 leaves both out, as where GitHub is out of reach.
-let hasCommandLine = Context.environment["MCM_LIBRARY_ONLY"] == nil
+let hasCommandLine = (Context.environment["MCM_LIBRARY_ONLY"] ?? "").isEmpty
 let commandLine: [Target] =
     !hasCommandLine
     ? []

@@ -82,7 +82,9 @@ enum Console {
         error("mcm: " + String(String.UnicodeScalarView(text.unicodeScalars.map { isControl($0) ? "?" : $0 })) + "\n")
     }
 
-    static func isControl(_ character: Unicode.Scalar) -> Bool { character.properties.generalCategory == .control }
+    static func isControl(_ character: Unicode.Scalar) -> Bool {
+        [.control, .format, .lineSeparator, .paragraphSeparator].contains(character.properties.generalCategory)
+    }
 
     /// A descriptor that is closed would be given to the next file, and be written to as this.
     static func open() {

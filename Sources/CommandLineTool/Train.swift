@@ -184,7 +184,7 @@ struct Train: ParsableCommand {
         }
         try check("warmup", warmup, options.warmupSteps)
         try check("weighting", weighting, options.weighting.rawValue)
-        try check("dropout", dropout.map { [$0] }, options.dropout)
+        try check("dropout", dropout, options.dropout.first ?? 0)
         try check("seed", seed, options.seed)
         let text = { (range: Range<Int>) in "\(range.lowerBound)-\(range.upperBound)" }
         try check("timesteps", timesteps.map { text($0.range) }, options.timestepRange.map(text) ?? "all")

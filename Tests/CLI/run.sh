@@ -7,6 +7,7 @@ fashion=$root/examples/fashion
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+version=$("$mcm" --version | cut -d' ' -f2)
 passed=0 failed=0
 python=${PYTHON:-python3}
 
@@ -150,12 +151,12 @@ refused 1 "nowhere/x.png" generate --from a.png -o nowhere/x.png
 refused 1 "has no recipe" generate --from c.png -o x.png
 head -c 900 a.png >cut.png
 refused 1 "is cut off" generate --from cut.png -o x.png
-"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"0.1.0","seed":1,"steps":"many"}'
+"$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"'$version'","seed":1,"steps":"many"}'
 refused 1 '"steps" is "many", expected an integer' generate --from bad.png -o x.png
 "$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":2}'
 refused 1 '"recipe" is 2' generate --from bad.png -o x.png
 "$python" "$root/Tests/CLI/files.py" recipe a.png bad.png \
-    '{"recipe":1,"libmcm":"0.1.0","seed":1,"model":{"path":"'"$fashion"'/base","digest":"0"}}'
+    '{"recipe":1,"libmcm":"'$version'","seed":1,"model":{"path":"'"$fashion"'/base","digest":"0"}}'
 refused 1 "fingerprint is" generate --from bad.png -o x.png
 # What a recipe says does not steer the terminal.
 "$python" "$root/Tests/CLI/files.py" recipe a.png bad.png '{"recipe":1,"libmcm":"\u001b[2J\n","seed":1}'
@@ -191,7 +192,7 @@ refused 64 "Argument 2 is not UTF-8" generate $'\xff' -o x.png
 refused 64 "file[:weight[:begin-end]]" generate "$fashion/base" -m "$module:0.5:0.7-0.2" -o x.png
 refused 64 "file[:weight[:begin-end]]" generate "$fashion/base" -m "$module:nan" -o x.png
 "$python" "$root/Tests/CLI/files.py" recipe a.png bad.png \
-    '{"recipe":1,"libmcm":"0.1.0","seed":1,"steps":2,"scheduler":"DDPMScheduler","eta":0.5,"model":{"path":"'"$fashion"'/base"}}'
+    '{"recipe":1,"libmcm":"'$version'","seed":1,"steps":2,"scheduler":"DDPMScheduler","eta":0.5,"model":{"path":"'"$fashion"'/base"}}'
 refused 1 "bad.png: recipe: " generate --from bad.png -o x.png
 refused 1 "is no regular file" generate --from a.png --force -o "$work"
 refused 1 "is no regular file" generate --from a.png --force -o /dev/null

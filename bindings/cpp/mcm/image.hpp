@@ -8,6 +8,7 @@
 
 #include "error.hpp"
 #include "span.hpp"
+#include "version.hpp"
 
 MCM_CPP_BEGIN
 
@@ -51,7 +52,9 @@ inline returns<ImageView> view(span<const float> pixels, uint32_t width, uint32_
 
 /// Writes 8-bit pixels of 1, 3 or 4 channels. Errors: invalid_argument, io.
 inline returns<void> write_png(cstring path, const ImageView &image) {
-    return detail::finish(mcm_png_write(path, &image));
+    detail::Outcome outcome = detail::check_version();
+    if (outcome) outcome = mcm_png_write(path, &image);
+    return detail::finish(outcome);
 }
 
 class Image;
@@ -75,7 +78,8 @@ class Image {
     static returns<Image> read(cstring path) {
         Image image;
         uint32_t width = 0, height = 0, channels = 0;
-        detail::Outcome outcome = mcm_png_size(path, &width, &height, &channels);
+        detail::Outcome outcome = detail::check_version();
+        if (outcome) outcome = mcm_png_size(path, &width, &height, &channels);
         if (outcome) outcome = detail::allocate(image, width, height, channels);
         if (outcome) outcome = mcm_png_read(path, image.data(), image.size());
         return detail::finish(outcome, std::move(image));

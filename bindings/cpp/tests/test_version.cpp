@@ -16,6 +16,8 @@ int main() {
     const std::string expected = "libmcm 2.3 was loaded, expected " + std::to_string(MCM_VERSION_MAJOR) + ".";
     ENVIRONMENT(unsupported, expected.c_str(), mcm::Model::open("nowhere"));
     ENVIRONMENT(unsupported, expected.c_str(), mcm::Rng::create(1));
+    ENVIRONMENT(unsupported, expected.c_str(), mcm::Image::read("nowhere"));
+    ENVIRONMENT(unsupported, expected.c_str(), mcm::write_png("nowhere", {}));
     std::printf("another version: %d checks failed\n", failures);
     return failures > 0;
 }

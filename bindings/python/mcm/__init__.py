@@ -19,13 +19,13 @@ from .errors import (
     StructSizeError,
     UnsupportedError,
 )
-from .model import Memory, Model, ModelInfo
+from .model import Memory, Model, ModelInfo, ModelOptions
 from .modulator import Modality, Modulator, ModulatorInfo
 from .png import read_png, write_png
 from .prompt import Prompt
 from .rng import Generator
 from .scheduler import Scheduler, StepResult
-from .session import Attachment, Conditioning, Session, Step, generate
+from .session import Attachment, Conditioning, Session, SessionOptions, Step, generate
 from .training import Losses, ModalityLosses, Trainer, TrainerState, TrainReport
 from .training_loop import TrainHistory, train
 from .training_options import TrainerOptions
@@ -62,12 +62,14 @@ __all__ = [
     "ModalityLosses",
     "Model",
     "ModelInfo",
+    "ModelOptions",
     "Modulator",
     "ModulatorInfo",
     "OutOfMemory",
     "Prompt",
     "Scheduler",
     "Session",
+    "SessionOptions",
     "SizeError",
     "StateError",
     "Step",

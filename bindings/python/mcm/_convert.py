@@ -5,7 +5,8 @@ import mmap
 import operator
 import os
 import sys
-from typing import Any, Optional, Protocol, Union
+from collections.abc import Mapping
+from typing import Any, Optional, Protocol, SupportsIndex, TypeVar, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from .errors import InvalidArgument, SizeError
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 PathLike = Union[str, "os.PathLike[str]"]
+MappedT = TypeVar("MappedT")
 BytesLike = Union[bytes, bytearray, memoryview, mmap.mmap]
 
 
@@ -51,7 +53,7 @@ def positive(name: str, value: Optional[int]) -> int:
     return result
 
 
-def u64(name: str, value: int) -> int:
+def u64(name: str, value: SupportsIndex) -> int:
     """The same for a uint64_t."""
     result = operator.index(value)
     if not 0 <= result < 2**64:
@@ -62,9 +64,17 @@ def u64(name: str, value: int) -> int:
 def real(name: str, value: float) -> float:
     """`value` as ctypes takes it."""
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         return value.__float__()
     except (AttributeError, TypeError, ValueError, OverflowError):
         raise InvalidArgument(f"{name} is {value!r:.100}, expected a number") from None
+
+
+def mapping(name: str, value: Mapping[str, MappedT]) -> Mapping[str, MappedT]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} is {type(value).__name__}, expected a mapping of modalities to images")
+    return value
 
 
 def text(name: str, value: str) -> bytes:
@@ -109,8 +119,8 @@ def _array(value: Any) -> npt.NDArray[Any]:
     return np.asarray(value)
 
 
-_OTHER_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")
-"""Modes of Pillow whose numbers would be taken for red, green, blue and alpha."""
+_OTHER_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV", "LA", "PA", "La", "RGBa", "RGBX")
+"""Modes of Pillow whose numbers would be taken for other colours, or for several images."""
 
 
 def floats(name: str, value: ArrayLike) -> FloatArray:

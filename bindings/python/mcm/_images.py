@@ -57,9 +57,7 @@ class Conditions:
     """An array of mcm_condition and the images that it points to."""
 
     def __init__(self, conditions: Mapping[str, ImagesLike]) -> None:
-        if not isinstance(conditions, Mapping):
-            raise TypeError(f"conditions is {type(conditions).__name__}, expected a mapping of modalities to images")
-        self.images = [Images(images) for images in conditions.values()]
+        self.images = [Images(images) for images in convert.mapping("conditions", conditions).values()]
         structs = (native.Condition * len(conditions))(
             *(
                 native.Condition(

@@ -177,8 +177,9 @@ def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 def _is_weights(path: Path) -> bool:
-    """Whether a model needs it. Training programs leave other pickles beside: rng_state.pth, scheduler.bin."""
-    return "model" in path.name or "weights" in path.name
+    """Not one of the pickles that training programs leave beside: rng_state.pth, scheduler.bin."""
+    others = ("optimizer", "scheduler", "rng_state", "random_states", "training_args", "trainer_state", "scaler")
+    return not path.name.startswith(others)
 
 
 def _safe(name: str) -> str:

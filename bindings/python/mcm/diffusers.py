@@ -279,7 +279,8 @@ def attach(
     without and with the prompt in one batch; the second half alone is modulated, as by `mcm.Session` with
     modulate="conditional". Without it both halves are modulated, before guidance.
     Raises InvalidArgument without a model that is needed, and IncompatibleError if it is another than the module's or a
-    modality is unknown; the UNet's calls raise what the module does, and StateError if it is to be guided and is not.
+    modality is unknown; the UNet's calls raise what the module does, and StateError if it is to be guided and the
+    batch shows that it is not: its halves differ.
     """
     if not isinstance(modulator, (Modulator, library.Modulator)):
         raise TypeError(f"modulator is {type(modulator).__name__}, expected a Modulator of mcm.diffusers or of mcm")
@@ -307,9 +308,7 @@ def attach(
 
 
 def _check_names(modalities: Sequence[library.Modality], conditions: Mapping[str, ImagesLike]) -> None:
-    if not isinstance(conditions, Mapping):
-        raise TypeError(f"conditions is {type(conditions).__name__}, expected a mapping of modalities to images")
     names = [modality.name for modality in modalities]
-    for name in conditions:
+    for name in convert.mapping("conditions", conditions):
         if name not in names:
             raise IncompatibleError(f"the module has no modality '{name}', expected one of {', '.join(names)}")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ctypes import byref, c_uint32, c_uint64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypedDict, Union
@@ -29,7 +29,7 @@ if sys.version_info >= (3, 11):
 elif TYPE_CHECKING:
     from typing_extensions import Unpack
 
-SeedsLike = Union[int, Sequence[int], "npt.NDArray[np.integer[Any]]"]
+SeedsLike = Union[int, "np.integer[Any]", Sequence[int], "npt.NDArray[np.integer[Any]]"]
 PromptLike = Union[str, Sequence[str], Prompt]
 ProgressLike = Union[bool, Callable[["Step"], object], None]
 """None, True or False, for a bar; or a function of each step that is done."""
@@ -37,9 +37,9 @@ MODULATE = {"guided": native.MODULATE_GUIDED, "conditional": native.MODULATE_CON
 
 
 def _seed_list(seeds: SeedsLike) -> list[int]:
-    if isinstance(seeds, (float, str)):
-        raise InvalidArgument(f"seed is {seeds!r}, expected an integer, or one per image")
     values = [seeds] if isinstance(seeds, (int, np.integer)) else seeds
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidArgument(f"seed is {seeds!r}, expected an integer, or one per image")
     return [convert.u64("seed", seed) for seed in values]
 
 
@@ -113,7 +113,7 @@ class Session(Owner):
     ) -> None:
         if modulate not in MODULATE:
             raise InvalidArgument(f"modulate is {modulate!r}, expected {' or '.join(map(repr, MODULATE))}")
-        if guidance_passes not in (0, 1, 2):
+        if convert.u32("guidance_passes", guidance_passes) > 2:
             raise InvalidArgument(f"guidance_passes is {guidance_passes!r}, expected 0, 1 or 2")
         if guidance_scale is not None and not convert.real("guidance_scale", guidance_scale) >= 0:
             raise InvalidArgument(f"guidance_scale is {guidance_scale}, expected a number >= 0")
@@ -241,7 +241,7 @@ class Session(Owner):
         lib.mcm_session_attach(self._handle, module, byref(options), byref(number))
         attachment = Attachment(self, number.value, weight, (begin, end))
         try:
-            for name, images in (conditions or {}).items():
+            for name, images in convert.mapping("conditions", conditions or {}).items():
                 attachment.set_condition(name, images)
         except BaseException:
             attachment.detach()
@@ -478,9 +478,9 @@ def generate(
     for `Session`, `Session.set_prompt`, `Session.set_image`, `Session.set_mask`, `Session.seed`,
     `Session.set_class_input` and `Session.run`; errors too.
     """
-    wrong = next((one for one in conditionings if not isinstance(one, Conditioning)), None)
-    if wrong is not None:
-        raise TypeError(f"generate() is given {type(wrong).__name__}, expected a Conditioning")
+    for one in conditionings:
+        if not isinstance(one, Conditioning):
+            raise TypeError(f"generate() is given {type(one).__name__}, expected a Conditioning")
     seeds = _seed_list(seeds)
     size = len(seeds) if batch is None else batch
     with Session(model, size, **options) as session:

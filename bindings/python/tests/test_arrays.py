@@ -195,6 +195,8 @@ def test_pillow_modes(model, tmp_path):
             mcm.write_png(tmp_path / "x.png", image.convert("RGB").convert(mode) if mode != "LAB" else pillow.new(mode, (2, 2)))
         with pytest.raises(mcm.InvalidArgument, match=mode):
             model.encode(pillow.new(mode, (28, 28)))
+    with pytest.raises(mcm.InvalidArgument, match="its mode is LA"):
+        model.encode(pillow.new("LA", (28, 28)))
     for mode in ("L", "RGB", "RGBA"):
         mcm.write_png(tmp_path / "x.png", image.convert(mode))
     with pytest.raises(mcm.InvalidArgument, match="numbers of kind bool, expected uint8"):

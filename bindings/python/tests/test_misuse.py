@@ -53,7 +53,7 @@ def test_constructors_that_are_not_for_callers(kind, makers):
 
 
 def test_texts_for_numbers(model, modulator):
-    for options in (dict(eta="a"), dict(strength="1"), dict(guidance_scale="7"), dict(guidance_rescale=[])):
+    for options in (dict(eta=10**400), dict(eta=np.complex64(1)), dict(eta="a"), dict(strength="1"), dict(guidance_scale="7"), dict(guidance_rescale=[])):
         with pytest.raises(mcm.InvalidArgument, match=f"{next(iter(options))} is .*, expected a number"):
             mcm.Session(model, **options)
     with pytest.raises(mcm.InvalidArgument, match="eta is 'a', expected a number"):
@@ -83,14 +83,18 @@ def test_other_kinds_of_arguments(model, modulator):
         modulator.modulate(model, X, X, 1, [SKETCH])
     with pytest.raises(TypeError, match="given dict, expected a Conditioning"):
         mcm.generate(model, {"sketch": SKETCH})
-    for seed in (1.5, "1"):
+    with mcm.Session(model) as session, pytest.raises(TypeError, match="conditions is list, expected a mapping"):
+        session.attach(modulator, conditions=[SKETCH])
+    with pytest.raises(TypeError, match="given NoneType"):
+        mcm.generate(model, None)
+    for seed in (1.5, "1", None):
         with pytest.raises(mcm.InvalidArgument, match="seed is .*, expected an integer"):
             mcm.generate(model, seeds=seed)
 
 
 def test_options_that_c_would_not_see(model):
     for passes in (2**32 + 1, 3, -1):
-        with pytest.raises(mcm.InvalidArgument, match=f"guidance_passes is {passes}, expected 0, 1 or 2"):
+        with pytest.raises(mcm.InvalidArgument, match=f"guidance_passes is {passes}, expected 0"):
             mcm.Session(model, guidance_passes=passes)
     with pytest.raises(mcm.UnsupportedError, match="text"):  # not overlooked
         mcm.generate(model, negative="blurry")

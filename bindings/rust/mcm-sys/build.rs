@@ -55,11 +55,23 @@ fn find() -> Result<(), String> {
 /// The folder of the installed library; None if it is one that the linker searches anyway.
 fn installed() -> Result<Option<PathBuf>, String> {
     let version = pkg_config("--modversion")?;
-    if version != VERSION && !version.starts_with(&format!("{VERSION}.")) {
+    if !fits(&version) {
         return Err(format!("pkg-config: libmcm {version} is installed, expected {VERSION}"));
     }
     let folders = pkg_config("--libs-only-L")?;
     Ok(folders.strip_prefix("-L").map(|folder| PathBuf::from(folder.trim())))
+}
+
+/// As mcm compares versions when a program runs: from 1.0 on a newer minor one only adds.
+fn fits(version: &str) -> bool {
+    let parts = |text: &str| -> Option<(u32, u32)> {
+        let mut numbers = text.split('.').map(|part| part.parse().ok());
+        Some((numbers.next()??, numbers.next()??))
+    };
+    match (parts(version), parts(VERSION)) {
+        (Some(found), Some(ours)) => found.0 == ours.0 && if ours.0 == 0 { found == ours } else { found >= ours },
+        _ => false,
+    }
 }
 
 fn pkg_config(question: &str) -> Result<String, String> {
