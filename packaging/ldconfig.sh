@@ -8,7 +8,5 @@ command -v ldconfig >/dev/null || exit 0
 for found in $(ldconfig -p | sed -n "s|.*$(basename "$1") .* => ||p"); do
     [ ! "$found" -ef "$1" ] || exit 0
 done
-if true; then
-    echo "Note: the system does not find $1 yet. Run ldconfig as root if $(dirname "$1") is listed in /etc/ld.so.conf.d;"
-    echo "else link programs with -Wl,-rpath,$(dirname "$1"), or set LD_LIBRARY_PATH=$(dirname "$1")."
-fi
+echo "Note: the system does not find $1 yet. Run ldconfig as root if $(dirname "$1") is listed in /etc/ld.so.conf.d;"
+echo "else link programs with -Wl,-rpath,$(dirname "$1"), or set LD_LIBRARY_PATH=$(dirname "$1")."
