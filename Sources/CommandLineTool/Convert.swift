@@ -64,7 +64,8 @@ struct Convert: ParsableCommand {
     }
 
     private func report(_ count: Rounding.Count) throws {
-        try Console.print("\(output): \(count.converted) of \(count.all) tensors converted, the others as they were")
+        let rest = count.converted < count.all ? " of \(count.all), the others stay as they were" : ""
+        try Console.print("\(output): tensors converted: \(count.converted)\(rest)")
     }
 
     private func encode(_ path: String) throws {
