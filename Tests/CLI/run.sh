@@ -232,7 +232,7 @@ kill -INT $!
 wait $!
 if [ -e ignoring.png ]; then pass; else fail "an ignored Ctrl-C"; fi
 # A bar is one line of the terminal.
-script -qec "stty cols 40; '$mcm' generate --from a.png -n 2 --batch 2 -o 'narrow-{index}.png'" /dev/null \
+TERM=xterm script -qec "stty cols 40; '$mcm' generate --from a.png -n 2 --batch 2 -o 'narrow-{index}.png'" /dev/null \
     </dev/null >out 2>err
 if "$python" -c 'import re
 bars = [re.sub("\x1b.K", "", part) for part in re.split("[\r\n]+", open("out", newline="").read()) if "step" in part]
