@@ -4,6 +4,7 @@ files.py pixels FILE                  the bytes of an 8-bit PNG's pixels
 files.py recipe FILE OUT TEXT         FILE with another recipe
 files.py crop FILE OUT                 the upper half of an image, with its recipe
 files.py filled FILE OUT NAME VALUE   a file in F32, one of its tensors filled with a value
+files.py spoiled FILE OUT              a data set in floats, whose last image is not in 0 .. 1
 files.py latent FOLDER                tiny models that read texts, and what belongs to them; needs numpy
 files.py dataset FOLDER OUT CONFIG    a data set whose images are the sketches in FOLDER, and a module's config
 """
@@ -85,6 +86,18 @@ def write_dataset(folder: str, out: str, config: str) -> None:
     Path(config).write_text(json.dumps({"net": net, "prediction_channels": 1, "modalities": modalities}))
 
 
+def write_spoiled(path: str, out: str) -> None:
+    data = Path(path).read_bytes()
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    levels = array("f", (byte / 255 for byte in data[begin:]))
+    levels[len(levels) // 2 - 1] = 300  # images come first
+    shape = json.loads(data[8:begin])["images"]["shape"]
+    half = len(levels) * 2
+    header = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [i * half, (i + 1) * half]}
+                         for i, name in enumerate(("images", "sketch"))}).encode()
+    Path(out).write_bytes(struct.pack("<Q", len(header)) + header + levels.tobytes())
+
+
 def write_png(path: Path, image: Any) -> None:
     height, width = image.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if image.ndim == 2 else 2, 0, 0, 0)
@@ -113,4 +126,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "pixels":
         sys.stdout.buffer.write(pixels(sys.argv[2]))
     else:
-        {"recipe": write_recipe, "filled": write_filled, "crop": write_crop, "dataset": write_dataset, "latent": write_latent}[sys.argv[1]](*sys.argv[2:])
+        {"recipe": write_recipe, "filled": write_filled, "crop": write_crop, "spoiled": write_spoiled, "dataset": write_dataset, "latent": write_latent}[sys.argv[1]](*sys.argv[2:])
