@@ -10,9 +10,9 @@ struct Convert: ParsableCommand {
         discussion: """
             With --dtype, the tensors in F32, F16 and BF16 of a .safetensors file, or of all files in a model's folder, \
             are rounded to F16 or widened to F32; other tensors, names and metadata stay. A model's fingerprint does \
-            not change, so modules go on fitting it; its images change a little. With --model, a data set of images becomes one of that latent diffusion model's \
-            samples. Pickle files are refused, or left out of a folder, since opening one can run code: \
-            python3 -m mcm.convert reads their weights only.
+            not change, so modules go on fitting it; its images change a little. With --model, a data set of images \
+            becomes one of that latent diffusion model's samples. Pickle files are refused, or left out of a folder, \
+            since opening one can run code: python3 -m mcm.convert reads their weights only.
 
             EXAMPLES
               mcm convert module.mcm.safetensors half.mcm.safetensors --dtype f16

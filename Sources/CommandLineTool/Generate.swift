@@ -202,9 +202,8 @@ struct Generate: ParsableCommand {
     func run() throws {
         let original = try from.map { try Recipe(png: $0) }
         let recipe = try recipe(original)
-        // Files of the model that its fingerprint does not cover, or another libmcm, show in the image at last.
+        // Read now, since it may be overwritten.
         let expected = recipe == original ? from.flatMap { try? PixelImage.png($0) } : nil
-        var isAnother = false
         let seeds = (0..<count).map { recipe.seed &+ UInt32($0) }
         let paths = seeds.enumerated().map { index, seed in
             out.replacing("{seed}", with: "\(seed)").replacing("{index}", with: "\(index)")
@@ -221,47 +220,56 @@ struct Generate: ParsableCommand {
         }
         Interrupt.watch()
         var written: [JSONValue] = []
+        let drawn = Result { try drawAll(drawing, seeds, paths, &written) }
+        if json { try Console.print(JSONValue.array(written).text) }  // of what there is, whatever came after it
+        let first = try drawn.get()
+        if recipe == original, let from { try compare(first, paths[0], with: expected, from) }
+    }
+
+    /// Draws in batches and writes. Returns the first image.
+    ///   written  what is said of each file, as JSON
+    private func drawAll(
+        _ drawing: Drawing, _ seeds: [UInt32], _ paths: [String], _ written: inout [JSONValue]
+    ) throws -> PixelImage? {
+        var first: PixelImage?
         let clock = ContinuousClock()
-        do {
-            for first in stride(from: 0, to: count, by: batch) {
-                let range = first..<min(first + batch, count)
-                var images: [PixelImage] = []
-                let time = try clock.measure { images = try draw(drawing, seeds, range) }
-                try Interrupt.check("before \(paths[first]) was written")
-                for (i, image) in zip(range, images) {
-                    var own = drawing.recipe
-                    own.seed = seeds[i]
-                    try image.write(to: paths[i], text: [Recipe.keyword: own.text])
-                    if i == 0, let expected { isAnother = image != expected }
-                    if i == 0, recipe == original, expected.map({ Self.shape($0) != Self.shape(image) }) ?? true {
-                        Console.say(
-                            "note: \(from ?? "") was changed by another program, so that it was not compared with")
-                        isAnother = false
-                    }
-                    if json {
-                        written.append(
-                            .object([
-                                "file": .string(paths[i]), "seed": .integer(Int(seeds[i])),
-                                "width": .integer(image.width), "height": .integer(image.height),
-                                "channels": .integer(image.channels),
-                                "seconds": .number(seconds(time) / Double(range.count)),
-                            ]))
-                    } else {
-                        try Console.print("\(paths[i]): \(image.width) x \(image.height), seed \(seeds[i])")
-                    }
+        for begin in stride(from: 0, to: count, by: batch) {
+            let range = begin..<min(begin + batch, count)
+            var images: [PixelImage] = []
+            let time = try clock.measure { images = try draw(drawing, seeds, range) }
+            try Interrupt.check("before \(paths[begin]) was written")
+            for (i, image) in zip(range, images) {
+                var own = drawing.recipe
+                own.seed = seeds[i]
+                try image.write(to: paths[i], text: [Recipe.keyword: own.text])
+                first = first ?? image
+                if json {
+                    written.append(
+                        .object([
+                            "file": .string(paths[i]), "seed": .integer(Int(seeds[i])),
+                            "width": .integer(image.width), "height": .integer(image.height),
+                            "channels": .integer(image.channels),
+                            "seconds": .number(seconds(time) / Double(range.count)),
+                        ]))
+                } else {
+                    try Console.print("\(paths[i]): \(image.width) x \(image.height), seed \(seeds[i])")
                 }
             }
-        } catch {
-            if json { try Console.print(JSONValue.array(written).text) }  // of what there is
-            throw error
         }
-        if json { try Console.print(JSONValue.array(written).text) }
-        if isAnother {
-            throw MCMError(
-                .incompatible,
-                "\(paths[0]): is not the image of \(from ?? ""): that was changed, or what the recipe does not cover, such "
-                    + "as other files of the model or libmcm")
+        return first
+    }
+
+    /// Files of the model that its fingerprint does not cover, or another libmcm, show in the image at last.
+    ///   expected  the pixels of `original`; nil if they cannot be read
+    private func compare(_ image: PixelImage?, _ path: String, with expected: PixelImage?, _ original: String) throws {
+        guard let image, let expected, Self.shape(image) == Self.shape(expected) else {
+            return Console.say("note: \(original) was changed by another program, so that it was not compared with")
         }
+        guard image != expected else { return }
+        throw MCMError(
+            .incompatible,
+            "\(path): is not the image of \(original): that was changed, or what the recipe does not cover, such as other "
+                + "files of the model or libmcm")
     }
 
     private static func shape(_ image: PixelImage) -> [Int] { [image.width, image.height, image.channels] }

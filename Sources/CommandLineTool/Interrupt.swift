@@ -20,10 +20,9 @@ enum Interrupt {
         action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND) | UInt32(SA_RESTART))
         for signal in [SIGINT, SIGTERM] {
             var old = sigaction()
-            sigaction(signal, &action, &old)
-            if unsafeBitCast(old.__sigaction_handler.sa_handler, to: Int.self) == 1 {  // SIG_IGN
-                sigaction(signal, &old, nil)
-            }
+            sigaction(signal, nil, &old)
+            let isIgnored = unsafeBitCast(old.__sigaction_handler.sa_handler, to: Int.self) == 1  // SIG_IGN
+            if !isIgnored { sigaction(signal, &action, nil) }
         }
     }
 

@@ -57,7 +57,8 @@ struct Rounding {
         guard names.contains(where: { $0.hasSuffix(".safetensors") }) else {
             throw MCMError(.format, "\(input): has no .safetensors file")
         }
-        let temporary = "\(output).\(getpid()).tmp"
+        let end = output.lastIndex { $0 != "/" } ?? output.startIndex
+        let temporary = "\(output[...end]).\(getpid()).tmp"
         guard mkdir(temporary, 0o777) == 0 else { throw systemError(output) }
         var sum: Count = (0, 0)
         do {
@@ -82,4 +83,6 @@ struct Rounding {
     }
 }
 
-func isPickle(_ name: String) -> Bool { [".bin", ".ckpt", ".pt", ".pth", ".pkl"].contains { name.hasSuffix($0) } }
+private func isPickle(_ name: String) -> Bool {
+    [".bin", ".ckpt", ".pt", ".pth", ".pkl"].contains { name.hasSuffix($0) }
+}

@@ -94,8 +94,7 @@ struct Train: ParsableCommand {
             throw ValidationError("--save-every \(saveEvery), --warmup \(warmup ?? 0), expected 0 or more")
         }
         for (name, path) in [
-            ("checkpoint", checkpointPath), ("data set", dataset), ("bank", bank), ("module", module),
-            ("config", config),
+            ("checkpoint", checkpointPath), ("data set", dataset), ("bank", bank), ("config", config),
         ] {
             guard !out.isEmpty, path.map({ !isSame($0, out) }) ?? true else {
                 throw ValidationError("--out is \"\(out)\", expected a file, and another one than the \(name)")
@@ -166,9 +165,11 @@ struct Train: ParsableCommand {
         }
         var options = TrainerOptions()
         options.totalSteps = steps ?? 0
-        (options.warmupSteps, options.seed, options.dropout) = (warmup ?? 200, seed ?? 0, [dropout ?? 0.3])
+        options.warmupSteps = warmup ?? options.warmupSteps
+        options.seed = seed ?? options.seed
+        options.dropout = dropout.map { [$0] } ?? options.dropout
         options.learningRate = learningRate ?? options.learningRate
-        options.weighting = TrainerOptions.Weighting(rawValue: weighting ?? "noise") ?? options.weighting
+        options.weighting = weighting.flatMap { .init(rawValue: $0) } ?? options.weighting
         options.timestepRange = timesteps?.range
         if let module { return try Trainer(base, from: module, options) }
         let path = config ?? ""

@@ -118,14 +118,15 @@ public final class PackedMatrix: @unchecked Sendable {  // immutable after init
         (panels, owner) = try memory.allocate(bytes)
         let sums = try rounds ? FloatBuffer(count: 2 * n) : nil
         let firstBad = Atomic<Int>(.max)
-        let panels = Int(bitPattern: panels), source = Int(bitPattern: filters.base)
+        // Each panel is written by one thread.
+        nonisolated(unsafe) let panels = panels, source = filters.base
         parallelFor((n + 15) / 16, threads: threads) { panel in
             let rows = (panel * 16)..<min(panel * 16 + 16, n)
             if let bad = filters.firstNonFinite(in: (rows.lowerBound * k)..<(rows.upperBound * k)) {
                 firstBad.min(bad, ordering: .relaxed)
             }
-            let from = UnsafeRawPointer(bitPattern: source + rows.lowerBound * k * filters.element.size)!
-            let to = UnsafeMutableRawPointer(bitPattern: panels + panel * 16 * k * element.size)!
+            let from = source + rows.lowerBound * k * filters.element.size
+            let to = panels + panel * 16 * k * element.size
             if let scales, let sums {
                 if rows.count < 16 { to.initializeMemory(as: UInt8.self, repeating: 0, count: 16 * k) }
                 for row in rows {

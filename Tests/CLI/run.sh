@@ -323,7 +323,7 @@ ok "a file of it" "$mcm" inspect half/unet/diffusion_pytorch_model.safetensors
 shows "dtypes      F16"
 ok "its parts" cmp "$fashion/base/scheduler/scheduler_config.json" half/scheduler/scheduler_config.json
 ok "the module fits it" "$mcm" inspect "$module" --model half
-ok "wide" "$mcm" convert half wide --dtype f32
+ok "wide" "$mcm" convert half wide/ --dtype f32
 ok "it draws" "$mcm" generate wide --steps 2 -s 1 -q -o wide.png
 ok "so does the half" "$mcm" generate half --steps 2 -s 1 -q -o half.png
 if cmp <(pixels wide.png) <(pixels half.png); then pass; else fail "F16 in F32 is F16"; fi
