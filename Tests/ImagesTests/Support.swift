@@ -4,22 +4,6 @@ import Testing
 
 @testable import Images
 
-/// Expects `body` to throw an MCMError of this kind whose one line contains `text`.
-func expectFailure<R>(
-    _ kind: MCMError.Kind, _ text: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> R
-) {
-    do {
-        _ = try body()
-        Issue.record("did not throw, expected: \(text)", sourceLocation: sourceLocation)
-    } catch let error as MCMError {
-        #expect(error.kind == kind, "\(error)", sourceLocation: sourceLocation)
-        #expect(error.message.contains(text), "\(error)", sourceLocation: sourceLocation)
-        #expect(!error.message.contains("\n"), sourceLocation: sourceLocation)
-    } catch {
-        Issue.record("threw \(error)", sourceLocation: sourceLocation)
-    }
-}
-
 /// A PNG put together by hand, without compression.
 struct RawPNG {
     var width: Int

@@ -121,19 +121,3 @@ private let fashion = repository + "examples/fashion/"
         expectFailure(.invalidArgument, "keyword") { try image.write(to: folder.path + "/b.png", text: ["": "a"]) }
     }
 }
-
-/// Expects `body` to throw an MCMError of this kind whose one line contains `text`.
-func expectFailure<R>(
-    _ kind: MCMError.Kind, _ text: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> R
-) {
-    do {
-        _ = try body()
-        Issue.record("did not throw, expected: \(text)", sourceLocation: sourceLocation)
-    } catch let error as MCMError {
-        #expect(error.kind == kind, "\(error)", sourceLocation: sourceLocation)
-        #expect(error.message.contains(text), "\(error)", sourceLocation: sourceLocation)
-        #expect(!error.message.contains("\n"), sourceLocation: sourceLocation)
-    } catch {
-        Issue.record("threw \(error)", sourceLocation: sourceLocation)
-    }
-}
