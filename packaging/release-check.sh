@@ -2,21 +2,7 @@
 # Whether this commit can be released: CONTRIBUTING.md has the steps.
 cd "$(dirname "$0")/.." || exit 1
 version=$(sed -n 's/^VERSION *:= *//p' Makefile)
-passed=0 failed=0
-
-# check NAME COMMAND...: the command's output is shown if it fails.
-check() {
-    name=$1
-    shift
-    if output=$("$@" 2>&1); then
-        echo "ok   $name"
-        passed=$((passed + 1))
-    else
-        [ -z "$output" ] || echo "$output"
-        echo "FAIL $name"
-        failed=$((failed + 1))
-    fi
-}
+. Tests/check.sh
 
 number=$(echo "$version" | sed 's/\./\\./g')
 check "everything is committed" sh -c '! git status --porcelain | grep .'
@@ -28,5 +14,4 @@ check "packaging/debian/changelog begins with it" sh -c "head -n 1 packaging/deb
 check "packaging/abi/libmcm.abi is this ABI" sh -c \
     "tools/abi.sh check packaging/abi/libmcm.abi | tee /dev/stderr | grep -q '^abi: mcm.h is that of'"
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+sums

@@ -11,7 +11,7 @@ chroot=$(realpath -m "${1:-build/chroot}")
 command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
 mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Release: bookworm' 2>/dev/null | head -n 1)
 log=$PWD/build/chroot.log
-passed=0 failed=0
+. Tests/check.sh
 
 finish() {
     umount "$chroot/proc" 2>/dev/null || true
@@ -26,19 +26,6 @@ inside() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C DEBIAN_
     ${http_proxy:+http_proxy=$http_proxy} chroot "$chroot" "$@"; }
 user() { env -i PATH=/usr/bin:/bin:/usr/sbin HOME=/home/user LC_ALL=C.UTF-8 chroot --userspec=user "$chroot" \
     sh -c 'cd && "$@"' sh "$@"; }
-# check NAME COMMAND...: the command's output is shown if it fails.
-check() {
-    name=$1
-    shift
-    if "$@" > "$log" 2>&1; then
-        echo "ok   $name"
-        passed=$((passed + 1))
-    else
-        cat "$log"
-        echo "FAIL $name"
-        failed=$((failed + 1))
-    fi
-}
 install_packages() { inside apt-get install -y -qq --no-install-recommends "$@"; }
 
 # The repository: apt resolves among Debian's packages and ours.
@@ -124,5 +111,4 @@ check "nothing is left" sh -c "! find '$chroot' -xdev -path '$chroot/home' -prun
     -path '$chroot/proc' -prune -o -path '*mcm*' -print | sed 's|^$chroot||' | grep -v '^/var/log/' | grep mcm"
 check "the loader knows no libmcm" sh -c "! chroot '$chroot' ldconfig -p | grep mcm"
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+sums

@@ -3,21 +3,7 @@
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-# check NAME COMMAND...: the command's output is shown if it fails.
-check() {
-    name=$1
-    shift
-    if "$@" > "$work/output" 2>&1; then
-        echo "ok   $name"
-        passed=$((passed + 1))
-    else
-        cat "$work/output"
-        echo "FAIL $name"
-        failed=$((failed + 1))
-    fi
-}
+. "$root/Tests/check.sh"
 
 # What lies in $tree.
 files() { (cd "$tree" && find . ! -type d -exec ls -l --time-style=+ {} + | sort); }
@@ -77,5 +63,4 @@ refused "a space in PREFIX" "PREFIX=/opt/my mcm" DESTDIR="$work/stage"
 refused "a space in DESTDIR" "DESTDIR=$work/my stage"
 refused "a relative PREFIX" PREFIX=stage
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+sums

@@ -5,21 +5,7 @@ header=$here/../../include/mcm.h
 library=$1/libmcm.so
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-# check NAME COMMAND...: the command's output is shown if it fails.
-check() {
-    name=$1
-    shift
-    if "$@" > "$work/output" 2>&1; then
-        echo "ok   $name"
-        passed=$((passed + 1))
-    else
-        cat "$work/output"
-        echo "FAIL $name"
-        failed=$((failed + 1))
-    fi
-}
+. "$here/../check.sh"
 
 # The header, and every initialiser, in a file of its own.
 {
@@ -63,5 +49,4 @@ check "the soname is libmcm.so.1" grep -q 'SONAME.*\[libmcm\.so\.1\]' "$work/dyn
 check "no Swift library is needed" sh -c "! grep -E 'NEEDED.*(swift|Foundation|dispatch)' '$work/dynamic'"
 check "no folder but its own is searched" sh -c "! grep -E 'RPATH|RUNPATH' '$work/dynamic' | grep -vF '[\$ORIGIN]'"
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+sums
