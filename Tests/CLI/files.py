@@ -126,4 +126,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "pixels":
         sys.stdout.buffer.write(pixels(sys.argv[2]))
     else:
-        {"recipe": write_recipe, "filled": write_filled, "crop": write_crop, "spoiled": write_spoiled, "dataset": write_dataset, "latent": write_latent}[sys.argv[1]](*sys.argv[2:])
+        {
+            "recipe": write_recipe, "filled": write_filled, "crop": write_crop, "spoiled": write_spoiled,
+            "dataset": write_dataset, "latent": write_latent,
+        }[sys.argv[1]](*sys.argv[2:])

@@ -31,5 +31,6 @@ def write_png(path: PathLike, image: ArrayLike) -> None:
     """
     pixels = convert.pixels(image)
     if pixels.dtype != np.uint8:
-        raise InvalidArgument(f"an image has numbers of kind {convert.numbers('an image', image).dtype}, expected uint8")
+        found = convert.numbers("an image", image).dtype
+        raise InvalidArgument(f"an image has numbers of kind {found}, expected uint8")
     lib.mcm_png_write(convert.path(path), byref(convert.image(pixels)))

@@ -192,7 +192,7 @@ def test_pillow_modes(model, tmp_path):
     image = pillow.new("RGB", (28, 28), (200, 100, 50))
     for mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         with pytest.raises(mcm.InvalidArgument, match=f"its mode is {mode}, convert it to RGB"):
-            mcm.write_png(tmp_path / "x.png", image.convert("RGB").convert(mode) if mode != "LAB" else pillow.new(mode, (2, 2)))
+            mcm.write_png(tmp_path / "x.png", pillow.new(mode, (2, 2)))
         with pytest.raises(mcm.InvalidArgument, match=mode):
             model.encode(pillow.new(mode, (28, 28)))
     with pytest.raises(mcm.InvalidArgument, match="its mode is LA"):

@@ -56,7 +56,7 @@ def test_dictionaries(tmp_path):
     torch.save({"model": TENSORS, "ema": TENSORS, "step": torch.zeros(1), "options": {"lr": 1.0}}, file)
     with pytest.raises(mcm.FormatError, match="run.pt: has tensors in 'model', 'ema', expected --key"):
         convert.convert_file(file, out)
-    with pytest.raises(mcm.FormatError, match="has no 'net', expected one of its dictionaries: 'model', 'ema', 'options'"):
+    with pytest.raises(mcm.FormatError, match="has no 'net', expected one of .*: 'model', 'ema', 'options'"):
         convert.convert_file(file, out, "net")
     with pytest.raises(mcm.FormatError, match="options: holds no tensors"):
         convert.convert_file(file, out, "options")
@@ -64,7 +64,8 @@ def test_dictionaries(tmp_path):
     done = run(file, out, "--key", "model")
     assert done.returncode == 0 and done.stderr == ""
     check(out)
-    for deep in ({"run": {"model": TENSORS}, "step": torch.zeros(1)}, {"state_dict": {"model": TENSORS, "step": torch.zeros(1)}}):
+    step = torch.zeros(1)
+    for deep in ({"run": {"model": TENSORS}, "step": step}, {"state_dict": {"model": TENSORS, "step": step}}):
         torch.save(deep, file)
         with pytest.raises(mcm.FormatError, match="has tensors in '(run|state_dict.model)'"):
             convert.convert_file(file, out)
@@ -78,7 +79,8 @@ def test_dictionaries(tmp_path):
 
 
 @pytest.mark.parametrize("name, tensor", [
-    (1, torch.zeros(1)), ("__metadata__", torch.zeros(1)), ("s", torch.eye(2).to_sparse()), ("m", torch.empty(2, device="meta")),
+    (1, torch.zeros(1)), ("__metadata__", torch.zeros(1)), ("s", torch.eye(2).to_sparse()),
+    ("m", torch.empty(2, device="meta")),
 ])
 def test_tensors_that_files_cannot_hold(tmp_path, name, tensor):
     torch.save({"a": torch.ones(1), name: tensor}, tmp_path / "model.pt")

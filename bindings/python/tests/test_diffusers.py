@@ -105,7 +105,8 @@ def test_save(network, tmp_path):
 
 @pytest.mark.parametrize("batch, size, timestep, weight, found", [
     (1, 30, 5, 1, "1 samples of 30 x 30, expected .* multiples of 4"), (0, 28, 5, 1, "0 samples"),
-    (2, 28, [5, 5, 5], 1, r"timestep has shape \(3,\), expected \(\) or \(2,\)"), (1, 28, 5, float("nan"), "weight is nan"),
+    (2, 28, [5, 5, 5], 1, r"timestep has shape \(3,\), expected \(\) or \(2,\)"),
+    (1, 28, 5, float("nan"), "weight is nan"),
     (1, 28, float("nan"), 1, "timestep nan"),
 ])
 def test_wrong_calls(network, batch, size, timestep, weight, found):

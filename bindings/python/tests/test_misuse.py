@@ -48,12 +48,16 @@ def test_objects_have_one_owner(model, take):
 ])
 def test_constructors_that_are_not_for_callers(kind, makers):
     for given in ("path", b"path", 1, None, SKETCH):
-        with pytest.raises(TypeError, match=re.escape(f"{kind.__name__}() is given {type(given).__name__}, expected {makers}")):
+        message = f"{kind.__name__}() is given {type(given).__name__}, expected {makers}"
+        with pytest.raises(TypeError, match=re.escape(message)):
             kind(given)
 
 
 def test_texts_for_numbers(model, modulator):
-    for options in (dict(eta=10**400), dict(eta=np.complex64(1)), dict(eta="a"), dict(strength="1"), dict(guidance_scale="7"), dict(guidance_rescale=[])):
+    for options in (
+        dict(eta=10**400), dict(eta=np.complex64(1)), dict(eta="a"), dict(strength="1"), dict(guidance_scale="7"),
+        dict(guidance_rescale=[]),
+    ):
         with pytest.raises(mcm.InvalidArgument, match=f"{next(iter(options))} is .*, expected a number"):
             mcm.Session(model, **options)
     with pytest.raises(mcm.InvalidArgument, match="eta is 'a', expected a number"):

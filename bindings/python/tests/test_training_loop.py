@@ -45,8 +45,10 @@ def test_train_saves(model, trainer, dataset, tmp_path):
 
     mcm.train(trainer, dataset, batch=2, steps=7, save=path, save_every=3, callback=callback)
     assert steps == [0, 0, 0, 3, 3, 3, 6] and mcm.Trainer.resume(model, path).state.step == 7
-    for place, reason in ((tmp_path / "no" / "folder", "No such file"), (tmp_path, "is no regular file"), ("", "is no regular file"),
-                          (tmp_path / (250 * "n"), "File name too long")):
+    for place, reason in (
+        (tmp_path / "no" / "folder", "No such file"), (tmp_path, "is no regular file"), ("", "is no regular file"),
+        (tmp_path / (250 * "n"), "File name too long"),
+    ):
         with pytest.raises(mcm.IOFailure, match=f"{place or 'an empty path'}: {reason}"):
             mcm.train(trainer, dataset, batch=2, steps=9, save=place)
     assert trainer.state.step == 7  # said before the first step
